@@ -1,0 +1,51 @@
+# The commands of the lab. Windows, or no make: README.md has the same in plain pip form.
+PYTHON ?= python3 python3.12 python3.11 python
+CHECK = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+NBCONVERT = .venv/bin/jupyter nbconvert --log-level WARN
+EXECUTE = $(NBCONVERT) --to notebook --execute --ExecutePreprocessor.timeout=-1 \
+	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False \
+	--ExecutePreprocessor.coalesce_streams=True
+
+.PHONY: help notebooks test lab render clean
+
+help:
+	@echo "make notebooks   set up, run every notebook, write .ipynb and HTML to build/"
+	@echo "make test        set up, run ruff and all tests, re-execute every notebook"
+	@echo "make lab         set up, open JupyterLab"
+	@echo "make render      run every notebook in the full profile, in place (needs real data; hours)"
+	@echo "make clean       remove .venv, build/ and caches; data and weights stay"
+
+# The first Python of the list that the pinned packages have wheels for.
+.venv/.ready: requirements.txt pyproject.toml
+	@for python in $(PYTHON); do \
+	  if $$python -c '$(CHECK)' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "The lab needs Python 3.11 or 3.12 (numpy<2.0 has no wheels for 3.13), and '$(PYTHON)' is not:" \
+	    "install one, or name it with make PYTHON=/path/to/python3.12." >&2; exit 1; \
+	fi; \
+	echo "Setting up .venv with $$found: a minute or two, 5.5 GB on Linux."; \
+	$$found -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+notebooks: .venv/.ready
+	@mkdir -p build
+	$(EXECUTE) --output-dir build notebooks/*.ipynb
+	$(NBCONVERT) --to html --output-dir build build/*.ipynb
+	@echo "Open build/*.html"
+
+test: .venv/.ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pytest --nbval-lax
+
+lab: .venv/.ready
+	.venv/bin/jupyter lab notebooks
+
+render: .venv/.ready
+	VAE_PROFILE=full $(EXECUTE) --inplace notebooks/*.ipynb
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache data/cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,49 @@
+"""Every test works in its own folders, in the quick profile, without a network."""
+
+import socket
+
+import numpy as np
+import pytest
+import torch
+
+from vae_lib import data, settings
+from vae_lib.data import ImageDataset
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    """No test reads or writes the repository's data, weights or figures."""
+    monkeypatch.setattr(settings, "PROFILE", settings.PROFILES["quick"])
+    monkeypatch.setattr(settings, "DATA_DIR", tmp_path / "data")
+    monkeypatch.setattr(settings, "PRETRAINED_DIR", tmp_path / "pretrained")
+    monkeypatch.setattr(settings, "CHECKPOINT_DIR", tmp_path / "checkpoints")
+    monkeypatch.setattr(settings, "FIGURES_DIR", tmp_path / "figures")
+    monkeypatch.setattr(data, "_announced", set())
+
+
+@pytest.fixture(autouse=True)
+def network_calls(monkeypatch):
+    """Connections are refused, and listed."""
+    calls = []
+
+    def refuse(*args, **kwargs):
+        calls.append(args)
+        raise OSError("the network is blocked in tests")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    return calls
+
+
+@pytest.fixture
+def use_profile(monkeypatch):
+    """use_profile("lab") switches the profile for one test."""
+    return lambda name: monkeypatch.setattr(settings, "PROFILE", settings.PROFILES[name])
+
+
+@pytest.fixture
+def tiny():
+    """64 images of 1x8x8 in 10 classes, each class a random black-and-white pattern; called real."""
+    patterns = np.random.default_rng(0).integers(0, 2, (10, 1, 8, 8), dtype=np.uint8) * 255
+    targets = torch.arange(64) % 10
+    return ImageDataset(torch.from_numpy(patterns)[targets], targets, "0123456789", "tiny", "train", "real")

@@ -1,0 +1,102 @@
+"""What every notebook of the lab must be like, and the commands that run them."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from vae_lib import settings
+
+NOTEBOOKS = sorted((settings.REPOSITORY / "notebooks").glob("*.ipynb"))
+EXERCISE = re.compile(r"### BEGIN SOLUTION\n.*?### END SOLUTION", re.DOTALL)
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+def test_runs_from_a_fresh_kernel_without_errors(notebook):
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert not [out for cell in code_cells(notebook) for out in cell.outputs if out.output_type == "error"]
+
+
+def test_outputs_are_those_of_the_full_profile_on_real_data(notebook):
+    said = "\n".join(out.get("text", "") for cell in code_cells(notebook) for out in cell.outputs)
+    assert "profile full" in said and "SYNTHETIC DATA" not in said and "synthetic data:" not in said
+
+
+def test_is_light_and_has_no_widget_state(notebook):
+    assert "widgets" not in notebook.metadata
+    for cell in code_cells(notebook):
+        assert len(cell.source.splitlines()) <= 25
+        assert len(nbformat.writes(nbformat.v4.new_notebook(cells=[cell]))) < 300_000
+
+
+def test_every_picture_is_followed_by_words(notebook):
+    for cell, following in zip(notebook.cells, [*notebook.cells[1:], None]):
+        if any("image/png" in out.get("data", {}) for out in cell.get("outputs", [])):
+            pair = (following, notebook.cells[notebook.cells.index(cell) + 2 :][:1])
+            kinds = [pair[0].cell_type, *(after.cell_type for after in pair[1])]
+            assert "markdown" in kinds, f"no words after: {cell.source[:80]}"
+
+
+def test_no_cell_depends_on_the_profile(notebook):
+    assert not [cell for cell in code_cells(notebook) if "VAE_PROFILE" in cell.source or "PROFILE." in cell.source]
+
+
+def test_exercises_have_a_solution_and_a_check(notebook):
+    for position, cell in enumerate(notebook.cells):
+        if "### BEGIN SOLUTION" in cell.source:
+            assert len(EXERCISE.findall(cell.source)) == cell.source.count("### BEGIN SOLUTION")
+            checks = [after for after in notebook.cells[position + 1 : position + 4] if "assert" in after.source]
+            assert checks, f"no check after {cell.source[:60]}"
+
+
+# --- the commands ---
+
+
+def test_import_is_silent_and_needs_no_folder(tmp_path):
+    """vae_lib imports from anywhere, writes nothing, and reads the profile from the environment."""
+    environment = {**os.environ, "VAE_PROFILE": "lab", "VAE_DATA_DIR": str(tmp_path / "nowhere")}
+    code = "import vae_lib.settings as s; print(s.PROFILE.name, s.DATA_DIR)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == ["lab", str(tmp_path / "nowhere")] and done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_profile_is_one_sentence(tmp_path):
+    environment = {**os.environ, "VAE_PROFILE": "fast"}
+    done = subprocess.run([sys.executable, "-c", "import vae_lib"], env=environment, capture_output=True, text=True)
+    assert done.returncode and done.stderr.splitlines()[-1].endswith(
+        "VAE_PROFILE is 'fast'; set it to one of quick, lab, full."
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="make is for Linux and macOS")
+@pytest.mark.parametrize("version", ["(3, 13, 0)", "(3, 10, 4)"])
+def test_a_wrong_python_gets_one_sentence(tmp_path, version):
+    fake = tmp_path / "python"
+    fake.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = {version}; $2"\n')
+    fake.chmod(0o755)
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        (tmp_path / name).write_bytes((settings.REPOSITORY / name).read_bytes())
+    start = time.perf_counter()
+    done = subprocess.run(["make", "test", f"PYTHON={fake}"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode and time.perf_counter() - start < 10
+    sentences = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert len(sentences) == 1 and "needs Python 3.11 or 3.12" in sentences[0]
+    assert not (tmp_path / ".venv").exists()

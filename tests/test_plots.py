@@ -1,0 +1,50 @@
+"""Figures show what they were given."""
+
+import pytest
+import torch
+
+from vae_lib import settings
+from vae_lib.plots import plot_bars, plot_history, save_figure, show_images, show_rows, show_table, tile
+
+
+def test_tile_puts_images_row_by_row():
+    images = torch.arange(6).repeat_interleave(3 * 4 * 4).reshape(6, 3, 4, 4) / 5
+    picture = tile(images, columns=3)
+    assert picture.shape == (2 * 6 + 2, 3 * 6 + 2, 3)
+    for k in range(6):
+        assert picture[2 + 6 * (k // 3), 2 + 6 * (k % 3), 0] == pytest.approx(k / 5)
+    assert (tile(torch.full((1, 1, 4, 4), 255, dtype=torch.uint8), 1) == 1).all()
+
+
+def test_rows_are_labelled():
+    figure = show_rows({"grey": torch.rand(5, 1, 8, 8), "colour": torch.rand(5, 3, 8, 8)}, "title")
+    (axis,) = figure.axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["grey", "colour"]
+    assert axis.get_title() == "title"
+
+
+def test_history_has_a_line_for_training_and_one_for_validation():
+    parts = ("loss", "reconstruction", "kl")
+    row = {f"{split}_{part}": k + 1.0 for k, part in enumerate(parts) for split in ("train", "val")}
+    history = [{"epoch": epoch, **row} for epoch in (1, 2, 3)]
+    only_train = [{key: value for key, value in row.items() if "val" not in key} for row in history]
+    figure = plot_history({"a": {"history": history}, "b": {"history": only_train}})
+    for k, axis in enumerate(figure.axes):
+        assert len(axis.lines) == 3
+        assert all(line.get_ydata() == pytest.approx([k + 1] * 3) for line in axis.lines)
+
+
+def test_bars_have_the_values():
+    figure = plot_bars({"a": {"x": 1.0, "y": 2.0}, "b": {"x": 3.0, "y": 4.0}}, "height")
+    assert [bar.get_height() for bar in figure.axes[0].patches] == [1, 2, 3, 4]
+
+
+def test_table_is_markdown():
+    assert show_table(["a", "b"], [["x", 1.234]]).data.splitlines() == ["| a | b |", "| --- | --- |", "| x | 1.23 |"]
+
+
+def test_only_the_full_profile_writes_figures(use_profile):
+    for profile, written in (("quick", False), ("lab", False), ("full", True)):
+        use_profile(profile)
+        save_figure(show_images(torch.rand(2, 3, 8, 8)), "picture")
+        assert (settings.FIGURES_DIR / "picture.png").exists() == written

@@ -1,0 +1,311 @@
+"""Early stopping, resuming, errors, and what each profile loads, trains and writes."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from vae_lib import Autoencoder, ConvVAE, FCVAE, TrainConfig, fit, load_pretrained, settings, train_or_load
+from vae_lib.errors import LabError
+from vae_lib.metrics import evaluate, per_class_error, per_image
+from vae_lib.training import best_epoch, learning_rate, stops_at
+from vae_lib.weights import pretrained_path, read_tensors
+
+CONFIG = TrainConfig(batch_size=16, lr=1e-2, epochs=4, seed=3)
+
+
+def conv():
+    return ConvVAE((1, 8, 8), channels=(4, 8), latent_dim=3, batch_norm=True)
+
+
+def fc():
+    return FCVAE((1, 8, 8), hidden=(16,), latent_dim=3)
+
+
+def seeded(build, seed=0):
+    torch.manual_seed(seed)
+    return build()
+
+
+def same_weights(a, b):
+    states = a.state_dict(), b.state_dict()
+    return all(torch.equal(states[0][name], states[1][name]) for name in states[0] | states[1])
+
+
+# --- early stopping ---
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "min_delta", "epoch"),
+    [
+        ([10, 9, 8, 7, 6], 2, 0.5, None),  # always better
+        ([10, 9, 9, 9], 2, 0.5, 4),  # two epochs without improvement
+        ([10, 9.6, 9.2, 8.8], 2, 0.5, None),  # 9.6 is no improvement, 9.2 is one on 10
+        ([10, 9.6, 9.55, 9.5, 9.4], 3, 0.5, 4),  # 9.5 is exactly min_delta better: no improvement
+        ([10, 11, 9, 10, 10, 10, 5], 3, 0.5, 6),  # a late improvement comes too late
+        ([5], 1, 0.0, None),
+        ([5, 5], 1, 0.0, 2),
+        ([], 1, 0.0, None),
+    ],
+)
+def test_early_stopping_epoch(losses, patience, min_delta, epoch):
+    assert stops_at(losses, patience, min_delta) == epoch
+
+
+def test_fit_stops_at_that_epoch_and_keeps_the_best_weights(tiny, monkeypatch):
+    scripted = iter([5.0, 4.0, 3.9, 3.8, 9.0])
+    states = []
+
+    def scripted_evaluate(model, *args, **kwargs):
+        states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return (next(scripted), 1.0, 1.0)
+
+    monkeypatch.setattr("vae_lib.training.evaluate", scripted_evaluate)
+    model = seeded(fc)
+    record = fit(model, tiny, tiny, dataclasses.replace(CONFIG, epochs=20, patience=2), progress=False)
+    assert len(record["history"]) == 4 and record["stopped_early"]
+    assert record["best_epoch"] == 4  # the lowest loss, though not an improvement of 0.5
+    assert all(torch.equal(tensor, states[3][name]) for name, tensor in model.state_dict().items())
+
+
+def test_best_epoch():
+    assert best_epoch([]) == 0
+    assert best_epoch([{"epoch": 1, "train_loss": 1}, {"epoch": 2, "train_loss": 2}]) == 2
+    assert best_epoch([{"epoch": 1, "val_loss": 1}, {"epoch": 2, "val_loss": 2}]) == 1
+
+
+# --- the loop ---
+
+
+@pytest.mark.parametrize("build", [conv, fc, lambda: Autoencoder((1, 8, 8), (16,), 3)], ids=["conv", "fc", "ae"])
+def test_training_lowers_the_loss(tiny, build):
+    model = seeded(build)
+    before = evaluate(model, tiny, sample=True).loss
+    record = fit(model, tiny, None, dataclasses.replace(CONFIG, epochs=15), progress=False)
+    assert evaluate(model, tiny, sample=True).loss < 0.8 * before
+    assert record["history"][-1]["train_loss"] < record["history"][0]["train_loss"]
+    assert not record["stopped_early"] and len(record["history"]) == 15
+    json.dumps(record)
+
+
+def test_same_seed_same_weights(tiny):
+    runs = [seeded(conv) for _ in range(3)]
+    for model, seed in zip(runs, (3, 3, 4)):
+        fit(model, tiny, None, dataclasses.replace(CONFIG, seed=seed), progress=False)
+    assert same_weights(runs[0], runs[1]) and not same_weights(runs[0], runs[2])
+
+
+def test_training_and_validation_have_one_objective(tiny):
+    """With a learning rate of (almost) zero both are the same number, up to the noise of z; so for its parts."""
+    config = TrainConfig(batch_size=64, lr=1e-12, epochs=1, beta=7.0, likelihood="bce", precision="float32")
+    (row,) = fit(seeded(fc), tiny, tiny, config, progress=False)["history"]
+    assert row["train_kl"] == pytest.approx(row["val_kl"], rel=1e-4)
+    assert row["train_loss"] == pytest.approx(row["val_loss"], rel=0.02)
+    for part in ("train", "val"):
+        assert row[f"{part}_loss"] == pytest.approx(row[f"{part}_reconstruction"] + 7 * row[f"{part}_kl"], rel=1e-5)
+
+
+def test_bfloat16_reaches_the_loss_of_float32(tiny):
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        model = seeded(conv)
+        fit(model, tiny, None, dataclasses.replace(CONFIG, epochs=40, precision=precision), progress=False)
+        losses.append(evaluate(model, tiny).loss)
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+
+
+def test_one_cycle_schedule():
+    config = TrainConfig(lr=2.0, schedule="one-cycle")
+    rates = [learning_rate(config, k / 1000) for k in range(1001)]
+    assert rates[0] == pytest.approx(0.08) and max(rates) == pytest.approx(2.0, rel=1e-3)
+    assert rates.index(max(rates)) == 100 and rates[-1] == pytest.approx(0, abs=1e-9)
+    assert learning_rate(TrainConfig(lr=2.0), 0.7) == 2.0
+
+
+def test_mirroring_changes_training_but_not_validation(tiny):
+    histories = []
+    for mirror in (False, True):
+        config = TrainConfig(batch_size=64, lr=1e-12, epochs=2, mirror=mirror)
+        histories.append(fit(seeded(fc), tiny, tiny, config, progress=False)["history"])
+    assert histories[0][0]["train_kl"] != histories[1][0]["train_kl"]
+    assert histories[0][0]["val_loss"] == pytest.approx(histories[1][0]["val_loss"])
+
+
+# --- interrupted and continued ---
+
+
+@pytest.mark.parametrize("build", [conv, fc], ids=["conv", "fc"])
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_resume_gives_the_same_weights_bit_for_bit(tiny, tmp_path, build, stop_after, monkeypatch):
+    config = dataclasses.replace(CONFIG, schedule="one-cycle", mirror=True)
+    whole = seeded(build)
+    record = fit(whole, tiny, tiny, config, progress=False)
+
+    checkpoint = tmp_path / "run.safetensors"
+    from vae_lib import training
+
+    train_epoch = training.train_epoch
+
+    def interrupted(model, dataset, optimizer, config, epoch, advance):
+        if epoch > stop_after:
+            raise KeyboardInterrupt
+        return train_epoch(model, dataset, optimizer, config, epoch, advance)
+
+    monkeypatch.setattr(training, "train_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(seeded(build), tiny, tiny, config, checkpoint, progress=False)
+    monkeypatch.setattr(training, "train_epoch", train_epoch)
+
+    resumed = seeded(build, seed=9)  # its own weights do not matter
+    continued = fit(resumed, tiny, tiny, config, checkpoint, progress=False)
+    assert same_weights(whole, resumed)
+    rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in r["history"]] for r in (record, continued)]
+    assert rows[0] == rows[1]
+
+
+def test_a_finished_run_is_not_trained_again(tiny, tmp_path, monkeypatch):
+    checkpoint = tmp_path / "run.safetensors"
+    fit(seeded(fc), tiny, tiny, CONFIG, checkpoint, progress=False)
+    monkeypatch.setattr("vae_lib.training.train_epoch", None)  # calling it would fail
+    assert len(fit(seeded(fc), tiny, tiny, CONFIG, checkpoint, progress=False)["history"]) == 4
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_kept(tiny, tmp_path):
+    checkpoint = tmp_path / "run.safetensors"
+    fit(seeded(fc), tiny, None, CONFIG, checkpoint, progress=False)
+    content = checkpoint.read_bytes()
+    with pytest.raises(LabError, match=r"belongs to another run: config lr is 0.5 here and 0.01 there"):
+        fit(seeded(fc), tiny, None, dataclasses.replace(CONFIG, lr=0.5), checkpoint, progress=False)
+    assert checkpoint.read_bytes() == content
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny, tmp_path, monkeypatch):
+    from vae_lib import training
+
+    train_epoch, checkpoint = training.train_epoch, tmp_path / "run.safetensors"
+    model, good = seeded(fc), {}
+
+    def breaks(model, dataset, optimizer, config, epoch, advance):
+        losses = train_epoch(model, dataset, optimizer, config, epoch, advance)
+        if epoch == 3:
+            model.encoder[1].weight.data.fill_(torch.nan)
+            return [torch.nan] * 3
+        good.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return losses
+
+    monkeypatch.setattr(training, "train_epoch", breaks)
+    with pytest.raises(LabError, match="epoch 3 .* epoch 2, kept in .*run.safetensors; lower the learning rate") as error:
+        fit(model, tiny, None, CONFIG, checkpoint, progress=False)
+    assert "\n" not in str(error.value)
+    assert all(torch.equal(tensor, good[name]) for name, tensor in model.state_dict().items())
+    tensors, record = read_tensors(checkpoint)
+    assert len(record["history"]) == 2 and all(torch.isfinite(tensor).all() for tensor in tensors.values())
+
+
+def test_a_real_explosion_is_caught(tiny):
+    with pytest.raises(LabError, match="is not finite in epoch"):
+        model = seeded(fc)
+        model.decoder[0].weight.data.fill_(torch.inf)
+        fit(model, tiny, None, CONFIG, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"epochs": 2.5}, "epochs=2.5"),
+        ({"lr": -1.0}, "lr must be above 0"),
+        ({"beta": float("nan")}, "beta at least 0"),
+        ({"likelihood": "l1"}, "choose one of mse, bce"),
+        ({"schedule": "cosine"}, "choose one of constant, one-cycle"),
+        ({"precision": "int8"}, "choose one of auto, float32, bfloat16"),
+    ],
+)
+def test_bad_configurations(changes, message):
+    with pytest.raises(LabError, match=message):
+        TrainConfig(**changes)
+
+
+def test_empty_training_set(tiny):
+    with pytest.raises(LabError, match="is empty"):
+        fit(fc(), tiny.select(slice(0)), None, CONFIG)
+
+
+# --- train_or_load in the three profiles ---
+
+
+@pytest.fixture
+def shipped(tiny, use_profile):
+    """Weights called "m", made in the full profile, which is then left for the lab profile."""
+    use_profile("full")
+    model, record = train_or_load("m", fc, CONFIG, tiny, tiny, test=tiny)
+    use_profile("lab")
+    return model, record
+
+
+def test_full_writes_and_lab_loads(shipped, tiny, capsys):
+    model, record = train_or_load("m", fc, CONFIG, tiny, tiny, test=tiny)
+    assert "m: loaded, real tiny, full profile, 4 epochs" in capsys.readouterr().out
+    assert same_weights(model, shipped[0]) and record == shipped[1]
+    assert list(evaluate(model, tiny)) == record["test"]["posterior_mean"]  # the shipped half-precision weights' own
+    assert record["data"] == {"name": "tiny", "source": "real", "image_shape": [1, 8, 8], "train": 64, "val": 64}
+    assert not list(settings.CHECKPOINT_DIR.iterdir())
+    assert load_pretrained("m")[1] == record
+
+
+def test_quick_never_loads(shipped, tiny, use_profile, capsys):
+    use_profile("quick")
+    _, record = train_or_load("m", fc, CONFIG, tiny, tiny)
+    assert record["profile"] == "quick" and "trained here" in capsys.readouterr().out
+
+
+def test_lab_never_loads_what_does_not_match(shipped, tiny, capsys):
+    content = pretrained_path("m").read_bytes()
+    fake = tiny.select(slice(None))
+    fake.source = "synthetic"
+    cases = [
+        (fc, CONFIG, fake, "data source is 'synthetic' here and 'real' there"),
+        (fc, dataclasses.replace(CONFIG, beta=2.0), tiny, "config beta is 2.0 here and 1.0 there"),
+        (conv, CONFIG, tiny, "model class is 'ConvVAE' here and 'FCVAE' there"),
+    ]
+    for build, config, data, reason in cases:
+        _, record = train_or_load("m", build, config, data, tiny)
+        said = capsys.readouterr().out
+        assert reason in said and "trained here" in said and record["profile"] == "lab"
+    assert pretrained_path("m").read_bytes() == content
+
+
+def test_full_refuses_to_replace_other_weights(shipped, tiny, use_profile):
+    use_profile("full")
+    content = pretrained_path("m").read_bytes()
+    with pytest.raises(LabError, match="holds another run .*rename or delete it"):
+        train_or_load("m", fc, dataclasses.replace(CONFIG, lr=0.5), tiny, tiny)
+    assert pretrained_path("m").read_bytes() == content
+
+
+def test_the_lab_budget_bounds_the_images_of_a_training(tiny, use_profile, monkeypatch):
+    use_profile("lab")
+    small = dataclasses.replace(settings.PROFILE, images_per_training=130)
+    monkeypatch.setattr(settings, "PROFILE", small)
+    assert len(train_or_load("n", fc, CONFIG, tiny, tiny)[1]["history"]) == 2
+    assert not settings.PRETRAINED_DIR.exists()
+
+
+# --- metrics ---
+
+
+def test_metrics_against_a_plain_loop(tiny):
+    model = seeded(fc).eval()
+    errors, kls = per_image(model, tiny)
+    for k in (0, 63):
+        x = tiny.images[k : k + 1].float() / 255
+        mu, logvar = model.encode(x)
+        assert errors[k].item() == pytest.approx(((model.decode(mu) - x) ** 2).sum().item(), rel=1e-5)
+        assert kls[k].item() == pytest.approx((0.5 * (mu**2 + logvar.exp() - logvar - 1)).sum().item(), rel=1e-4)
+    by_class = per_class_error(model, tiny)
+    assert by_class["3"] == pytest.approx(errors[tiny.targets == 3].mean().item())
+    total = evaluate(model, tiny, beta=2.0)
+    assert total.loss == pytest.approx(errors.mean().item() + 2 * kls.mean().item())
+    assert evaluate(model, tiny, sample=True, seed=1) == evaluate(model, tiny, sample=True, seed=1)
+    assert evaluate(model, tiny, sample=True, seed=1) != evaluate(model, tiny, sample=True, seed=2)

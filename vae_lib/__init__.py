@@ -1,0 +1,8 @@
+"""A small library for a course on variational autoencoders."""
+
+from vae_lib.data import ImageDataset, load_dataset, show_setup, to_float
+from vae_lib.errors import LabError
+from vae_lib.losses import elbo_loss, kl_divergence
+from vae_lib.models import Autoencoder, ConvVAE, FCVAE, reparameterize
+from vae_lib.training import TrainConfig, fit, train_or_load
+from vae_lib.weights import load_pretrained

@@ -1,0 +1,364 @@
+"""Image datasets: one uint8 tensor each, memory-mapped from a cache that is decoded once.
+
+A dataset is one line in DATASETS: a reader of the official files and a synthetic stand-in. Every reader returns
+(images uint8 (N, C, H, W), targets (N,)) of one official part, or raises LabError with what is wrong with a file.
+"""
+
+import gzip
+import hashlib
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from torchvision.transforms.v2 import functional as transforms
+
+from vae_lib import settings, synthetic
+from vae_lib.errors import LabError
+
+SPLITS = ("train", "val", "test")
+
+
+class DataMissing(LabError):
+    """The files of a dataset are not on disk and could not be fetched."""
+
+
+class ImageDataset(torch.utils.data.Dataset):
+    """Images as one uint8 tensor (N, C, H, W), with what a lesson needs to know about them.
+
+    targets: (N,) int64; target_names: name of each target value; source: "real" or "synthetic";
+    factors: for synthetic images, the factors that they were drawn from, each a tensor (N,).
+    Items are (uint8 image, target); `__getitems__` gathers a whole batch at once, so a plain DataLoader is fast.
+    """
+
+    def __init__(self, images, targets, target_names, name, split, source, factors=None):
+        self.images = images
+        self.targets = targets
+        self.target_names = tuple(target_names)
+        self.name = name
+        self.split = split
+        self.source = source
+        self.factors = factors or {}
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index], self.targets[index]
+
+    def __getitems__(self, indices):
+        return list(zip(self.images[indices], self.targets[indices]))
+
+    def __repr__(self):
+        return f"<{self.label}, {self.split}: {len(self):,} images of {'x'.join(map(str, self.image_shape))}>"
+
+    @property
+    def image_shape(self):
+        """(channels, height, width)."""
+        return tuple(self.images.shape[1:])
+
+    @property
+    def label(self):
+        """For titles: 'cifar10' for the real set, 'synthetic cifar10 stand-in' otherwise."""
+        return self.name if self.source == "real" else f"synthetic {self.name} stand-in"
+
+    def select(self, indices):
+        """The dataset of these images only: a slice, a list of indices or a mask."""
+        factors = {key: value[indices] for key, value in self.factors.items()}
+        args = (self.images[indices], self.targets[indices], self.target_names, self.name, self.split, self.source)
+        return ImageDataset(*args, factors)
+
+
+def to_float(images):
+    """Pixels 0..255 (uint8) -> floats in [0, 1], on the device where they are."""
+    return images.float() / 255
+
+
+def load_dataset(name, split="train", size=None, crop=None, limit=None):
+    """An ImageDataset: name mnist | cifar10, split train | val | test.
+
+    crop: side of the centre square to cut out first; size: side to resize to (default: as released);
+    limit: only the first `limit` images. Validation is every tenth image of the official train split.
+    Where the profile allows no real data, or in the lab profile none can be had, the images are synthetic: the
+    dataset says so in `source`, and the lab profile prints a banner with the reason.
+    Raises LabError for an unknown name or split, a bad size, or files that are there but damaged.
+    """
+    if name not in DATASETS:
+        raise LabError(f"Unknown dataset {name!r}; choose one of {', '.join(DATASETS)}.")
+    if split not in SPLITS:
+        raise LabError(f"Unknown split {split!r} of {name}; choose one of {', '.join(SPLITS)}.")
+    for argument, value in (("size", size), ("crop", crop), ("limit", limit)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise LabError(f"{argument}={value!r} for {name}: give a whole number of at least 1, or None.")
+    if settings.PROFILE.real_data == "never":
+        dataset = draw_synthetic(name, split, size, crop)
+    else:
+        try:
+            dataset = load_real(name, split, size, crop)
+        except DataMissing as missing:
+            if settings.PROFILE.real_data == "required":
+                raise
+            show_synthetic_banner(name, str(missing))
+            dataset = draw_synthetic(name, split, size, crop)
+    return dataset if limit is None else dataset.select(slice(limit))
+
+
+def draw_synthetic(name, split, size, crop):
+    """The synthetic stand-in of a dataset; the three splits come from three seeds."""
+    n = settings.PROFILE.synthetic_sizes[split]
+    images, targets, names, factors = DATASETS[name].draw(n, seed=SPLITS.index(split))
+    images = fit_images(torch.from_numpy(images), size, crop)
+    factors = {key: torch.from_numpy(value) for key, value in factors.items()}
+    return ImageDataset(images, torch.from_numpy(targets), names, name, split, "synthetic", factors)
+
+
+_announced = set()
+
+
+def show_synthetic_banner(name, reason):
+    """Say once per dataset and session that the images are not real, why, and how to get real ones."""
+    if name in _announced:
+        return
+    _announced.add(name)
+    line = "=" * 100
+    print(f"{line}\nSYNTHETIC DATA instead of {name}: {reason}\n{line}")
+
+
+def fit_images(images, size, crop):
+    """Cut the centre square of side `crop`, then resize it to `size`: uint8 (N, C, H, W) -> (N, C, size, size)."""
+    if crop is not None:
+        if crop > min(images.shape[2:]):
+            raise LabError(f"crop={crop} is larger than the images of {images.shape[2]}x{images.shape[3]} pixels.")
+        images = transforms.center_crop(images, [crop, crop])
+    if size is not None and tuple(images.shape[2:]) != (size, size):
+        images = transforms.resize(images, [size, size], antialias=True)
+    return images
+
+
+def show_setup(*datasets):
+    """Print what a notebook's numbers depend on: profile, data, device, versions."""
+    print(f"profile {settings.PROFILE.name} | {settings.hardware()}")
+    for dataset in datasets:
+        print(f"{dataset.source} data: {dataset!r}")
+    print(" | ".join(f"{name} {version}" for name, version in settings.versions().items()))
+
+
+# --- the cache: DATA_DIR/cache/<key>/{images,targets}.npy, written under a temporary name and renamed ---
+
+
+def load_real(name, split, size, crop):
+    """The real dataset from its cache, built on first use (or again, if the files on disk have changed)."""
+    entry = DATASETS[name]
+    files = entry.find_files(name)
+    stamp = "|".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
+    key = f"{name}-{split}-{size or 'full'}-{crop or 'whole'}-{hashlib.sha1(stamp.encode()).hexdigest()[:8]}"
+
+    def decode():
+        images, targets = entry.read(files, "test" if split == "test" else "train")
+        if split != "test":  # neither release has a validation part: every tenth training image
+            keep = (np.arange(len(images)) % 10 == 0) == (split == "val")
+            images, targets = images[keep], targets[keep]
+        return fit_images(torch.from_numpy(images), size, crop).numpy(), targets.astype(np.int64)
+
+    images, targets = cached(key, decode)
+    return ImageDataset(torch.from_numpy(images), torch.from_numpy(targets), entry.target_names, name, split, "real")
+
+
+def cached(key, decode):
+    """decode() -> (images, targets), kept as a memory-mapped folder `key` of the cache.
+
+    Safe when two processes build it at once (the first rename wins, both read the same) and when one is killed
+    (only a temporary folder is left, removed after an hour). Without a writable disk, it works from memory.
+    """
+    folder = settings.DATA_DIR / "cache" / key
+    try:
+        return open_arrays(folder)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError):  # damaged after it was written: make it again
+        shutil.rmtree(folder, ignore_errors=True)
+    arrays = decode()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+        try:
+            for array_name, array in zip(("images", "targets"), arrays):
+                np.save(temporary / f"{array_name}.npy", array)
+            os.rename(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        if not folder.is_dir():  # otherwise another process was first, and its folder is as good
+            warnings.warn(f"No cache could be written ({error}); decoding again each time.", stacklevel=2)
+            return arrays
+    return open_arrays(folder)
+
+
+def open_arrays(folder):
+    """Memory-map (images, targets), copy-on-write: pages are read on demand, and nothing can change the files."""
+    return tuple(np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("images", "targets"))
+
+
+def remove_leftovers(cache, older_than=3600):
+    """Remove temporary folders of builds that were killed more than `older_than` seconds ago."""
+    for folder in cache.glob(".building-*"):
+        try:
+            if time.time() - folder.stat().st_mtime > older_than:
+                shutil.rmtree(folder, ignore_errors=True)
+        except FileNotFoundError:  # its owner has just renamed it
+            pass
+
+
+# --- the official files ---
+
+
+def reachable(host, seconds=3):
+    """True if `host` accepts a connection within `seconds`, name look-up included."""
+    connected = threading.Event()
+
+    def connect():
+        try:
+            socket.create_connection((host, 443), timeout=seconds).close()
+            connected.set()
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return connected.is_set()
+
+
+def download(name, dataset_class, host):
+    """Fetch a dataset with torchvision, failing within seconds where there is no network."""
+    how = f"put it into {settings.DATA_DIR} as data/README.md shows, or set VAE_DATA_DIR"
+    if not reachable(host):
+        raise DataMissing(f"not in {settings.DATA_DIR}, and {host} cannot be reached; {how}.")
+    previous = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(10)  # a network that stops answering ends the attempt
+    try:
+        dataset_class(settings.DATA_DIR, download=True)
+    except (OSError, RuntimeError) as error:
+        raise DataMissing(f"not in {settings.DATA_DIR}, and the download failed ({error}); {how}.") from None
+    finally:
+        socket.setdefaulttimeout(previous)
+
+
+MNIST_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+def find_mnist(name):
+    """The four idx files, packed or not, in DATA_DIR/MNIST/raw (torchvision's layout); downloaded if absent."""
+    folder = settings.DATA_DIR / "MNIST" / "raw"
+    wanted = [file for pair in MNIST_FILES.values() for file in pair]
+
+    def on_disk():
+        found = [[path for path in (folder / f"{file}.gz", folder / file) if path.exists()] for file in wanted]
+        return [paths[0] for paths in found if paths]
+
+    if not folder.exists():
+        download(name, torchvision.datasets.MNIST, "ossci-datasets.s3.amazonaws.com")
+    files = on_disk()
+    if len(files) < len(wanted):
+        raise LabError(f"{folder} holds {len(files)} of MNIST's 4 files; delete the folder or complete it.")
+    return files
+
+
+def read_mnist(files, part):
+    """MNIST's idx files -> images (N, 1, 28, 28), labels (N,)."""
+    images, labels = (read_idx(next(f for f in files if f.name.startswith(stem))) for stem in MNIST_FILES[part])
+    if len(images) != len(labels):
+        raise LabError(f"MNIST has {len(images)} {part} images but {len(labels)} labels; fetch the files again.")
+    return images[:, None], labels
+
+
+def read_idx(path):
+    """The array in an idx file of bytes (.gz or not): magic 0x0000 08 ndim, ndim big-endian sizes, the bytes."""
+    try:
+        data = (gzip.open if path.suffix == ".gz" else open)(path, "rb").read()
+        ndim = data[3]
+        sizes = np.frombuffer(data, ">i4", ndim, offset=4)
+        if data[:3] != b"\x00\x00\x08":
+            raise ValueError("not an idx file of bytes")
+        return np.frombuffer(data, np.uint8, offset=4 + 4 * ndim).reshape(sizes).copy()
+    except (OSError, EOFError, IndexError, ValueError) as error:
+        raise LabError(f"{path} is damaged ({error}); delete it and fetch it again.") from None
+
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10_BATCHES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
+
+
+def find_cifar10(name):
+    """The official binary release in DATA_DIR/cifar-10-batches-bin if it is there, else torchvision's pickles."""
+    binary = settings.DATA_DIR / "cifar-10-batches-bin"
+    pickled = settings.DATA_DIR / "cifar-10-batches-py"
+    if binary.exists():
+        files = [binary / file for file in CIFAR10_BATCHES if (binary / file).exists()]
+        if len(files) < len(CIFAR10_BATCHES):
+            raise LabError(f"{binary} holds {len(files)} of CIFAR-10's 6 files; delete the folder or complete it.")
+        return files
+    if not pickled.exists():
+        download(name, torchvision.datasets.CIFAR10, "www.cs.toronto.edu")
+    files = sorted(pickled.iterdir())
+    if not files:
+        raise LabError(f"{pickled} is empty; delete the folder or unpack cifar-10-python.tar.gz beside it.")
+    return files
+
+
+def read_cifar10(files, part):
+    """CIFAR-10 in either official layout -> images (N, 3, 32, 32), labels (N,)."""
+    if files[0].suffix != ".bin":
+        return read_cifar10_pickles(files[0].parent, part)
+    files = [path for path in files if path.name.startswith("data" if part == "train" else "test")]
+    records = np.concatenate([read_cifar10_binary(path) for path in files])
+    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
+
+
+def read_cifar10_binary(path):
+    """Records of 1 label byte and 3072 pixel bytes (red, green, blue planes): -> uint8 (N, 3073)."""
+    data = np.fromfile(path, np.uint8)
+    if len(data) == 0 or len(data) % 3073:
+        raise LabError(f"{path} has {len(data):,} bytes, no multiple of 3,073: delete it and fetch it again.")
+    records = data.reshape(-1, 3073)
+    if records[:, 0].max() > 9:
+        raise LabError(f"{path} has labels above 9, so it is no CIFAR-10 batch: delete it and fetch it again.")
+    return records
+
+
+def read_cifar10_pickles(folder, part):
+    """torchvision's own files, which torchvision unpickles only when their md5 is right."""
+    try:
+        dataset = torchvision.datasets.CIFAR10(folder.parent, train=part == "train")
+    except RuntimeError:
+        raise LabError(f"{folder} is incomplete or damaged (wrong md5); delete it and fetch it again.") from None
+    return dataset.data.transpose(0, 3, 1, 2), np.array(dataset.targets)
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """How to find, read and imitate one dataset."""
+
+    find_files: Callable  # name -> list of paths; raises DataMissing
+    read: Callable  # (paths, "train" | "test") -> images, targets
+    draw: Callable  # (n, seed) -> images, targets, target_names, factors
+    target_names: tuple[str, ...]
+
+
+DATASETS = {
+    "mnist": DatasetEntry(find_mnist, read_mnist, synthetic.draw_digits, tuple("0123456789")),
+    "cifar10": DatasetEntry(find_cifar10, read_cifar10, synthetic.draw_objects, CIFAR10_CLASSES),
+}

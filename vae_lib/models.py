@@ -1,0 +1,208 @@
+"""Encoders, decoders and the two steps between them. Images are floats (N, C, H, W) in [0, 1]."""
+
+from math import prod
+
+import torch
+from torch import nn
+
+from vae_lib.errors import LabError
+
+
+def reparameterize(mu, logvar, generator=None):
+    """z = mu + sigma * eps with eps ~ N(0, I): a sample of q(z|x) that gradients flow through.
+
+    mu, logvar: (N, latent_dim) -> z (N, latent_dim). Kingma & Welling 2014, section 2.4.
+    """
+    eps = torch.randn(mu.shape, dtype=mu.dtype, device=mu.device, generator=generator)
+    return mu + torch.exp(0.5 * logvar) * eps
+
+
+class VAE(nn.Module):
+    """An encoder to (mu, logvar), a reparameterised sample, a decoder to [0, 1].
+
+    encoder: module (N, C, H, W) -> (N, 2 * latent_dim); decoder: module (N, latent_dim) -> logits (N, C, H, W).
+    `config` rebuilds the model: {"class": ..., and the arguments of its constructor}.
+    """
+
+    def __init__(self, encoder, decoder, **config):
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.config = {"class": type(self).__name__, **config}
+        self.image_shape = tuple(config["image_shape"])
+        self.latent_dim = config["latent_dim"]
+
+    def encode(self, x):
+        """Posterior of each image: x (N, C, H, W) in [0, 1] -> mu, logvar, both (N, latent_dim) float32.
+
+        Raises LabError for integer pixels or another image shape.
+        """
+        mu, logvar = self._features(x).chunk(2, dim=1)
+        return mu, logvar.clamp(-30, 20)  # exp() of it stays finite in float32
+
+    def _features(self, x):
+        if tuple(x.shape[1:]) != self.image_shape:
+            raise LabError(f"This model takes images of shape {self.image_shape}, not {tuple(x.shape[1:])}.")
+        if not x.is_floating_point():
+            raise LabError(f"Pixels must be floats in [0, 1], not {x.dtype}: use vae_lib.to_float(images).")
+        return self.encoder(x).float()
+
+    def decode(self, z):
+        """Mean image of p(x|z): z (N, latent_dim) -> (N, C, H, W) float32 in [0, 1]."""
+        return torch.sigmoid(self.decoder(z).float())
+
+    def forward(self, x, generator=None):
+        """Encode, sample, decode: x -> (x_hat, mu, logvar)."""
+        mu, logvar = self.encode(x)
+        return self.decode(reparameterize(mu, logvar, generator)), mu, logvar
+
+    @torch.no_grad()
+    def reconstruct(self, x):
+        """Decode the posterior mean of each image, no sampling: x -> x_hat, the same shape."""
+        return self.decode(self.encode(x)[0])
+
+    @torch.no_grad()
+    def sample(self, n, generator=None):
+        """Decode n draws of the prior N(0, I): -> (n, C, H, W) in [0, 1]. The generator is a CPU generator."""
+        z = torch.randn(n, self.latent_dim, generator=generator)
+        return self.decode(z.to(next(self.parameters()).device))
+
+
+def mlp(sizes):
+    """Linear layers with ReLU between them: sizes (784, 512, 256) -> two layers."""
+    layers = []
+    for n_in, n_out in zip(sizes, sizes[1:]):
+        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+    return layers[:-1]
+
+
+def fc_layers(image_shape, hidden, n_out, latent_dim):
+    """Encoder from a flattened image to n_out numbers, and the mirrored decoder from latent_dim numbers."""
+    pixels = prod(image_shape)
+    encoder = nn.Sequential(nn.Flatten(), *mlp((pixels, *hidden, n_out)))
+    decoder = nn.Sequential(*mlp((latent_dim, *hidden[::-1], pixels)), nn.Unflatten(1, image_shape))
+    return encoder, decoder
+
+
+class FCVAE(VAE):
+    """Fully connected VAE: the image as one flat vector, `hidden` layers, the mirror image as decoder.
+
+    image_shape: (C, H, W), any size.
+    """
+
+    def __init__(self, image_shape, hidden=(512, 256), latent_dim=128):
+        image_shape, hidden = tuple(image_shape), tuple(hidden)
+        encoder, decoder = fc_layers(image_shape, hidden, 2 * latent_dim, latent_dim)
+        super().__init__(encoder, decoder, image_shape=image_shape, hidden=hidden, latent_dim=latent_dim)
+
+
+class Autoencoder(VAE):
+    """Plain autoencoder with FCVAE's layers: a point instead of a distribution, so logvar is None and the KL 0."""
+
+    def __init__(self, image_shape, hidden=(512, 256), latent_dim=128):
+        image_shape, hidden = tuple(image_shape), tuple(hidden)
+        encoder, decoder = fc_layers(image_shape, hidden, latent_dim, latent_dim)
+        super().__init__(encoder, decoder, image_shape=image_shape, hidden=hidden, latent_dim=latent_dim)
+
+    def encode(self, x):
+        """The code of each image: x (N, C, H, W) in [0, 1] -> (z, None), z (N, latent_dim)."""
+        return self._features(x), None
+
+    def forward(self, x, generator=None):
+        """Encode, decode: x -> (x_hat, z, None). Nothing is sampled."""
+        z, _ = self.encode(x)
+        return self.decode(z), z, None
+
+
+ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU}
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x) with two 3x3 convolutions, normalised and activated before each (He et al. 2016b, figure 1b)."""
+
+    def __init__(self, channels, batch_norm, activation):
+        super().__init__()
+        layers = []
+        for _ in range(2):
+            layers += [nn.BatchNorm2d(channels)] if batch_norm else []
+            layers += [ACTIVATIONS[activation](), nn.Conv2d(channels, channels, 3, padding=1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return x + self.layers(x)
+
+
+class ConvVAE(VAE):
+    """Convolutional VAE: each entry of `channels` halves height and width by Conv(4, stride 2, padding 1).
+
+    A linear layer maps the last feature map to (mu, logvar); the decoder mirrors the encoder with transposed
+    convolutions. `residual_blocks` at every resolution make it deeper. activation: relu | leaky_relu | silu.
+    Raises LabError when a side of the image is not divisible by 2 ** len(channels).
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        channels=(32, 64, 128),
+        latent_dim=128,
+        batch_norm=False,
+        activation="relu",
+        residual_blocks=0,
+    ):
+        image_shape, channels = tuple(image_shape), tuple(channels)
+        step = 2 ** len(channels)
+        if image_shape[1] % step or image_shape[2] % step:
+            raise LabError(
+                f"{len(channels)} convolutions of stride 2 need image sides divisible by {step}, "
+                f"not {image_shape[1]}x{image_shape[2]}: resize the images or use fewer channels."
+            )
+        if activation not in ACTIVATIONS:
+            raise LabError(f"Unknown activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
+
+        def blocks(n):
+            return [ResidualBlock(n, batch_norm, activation) for _ in range(residual_blocks)]
+
+        def finish(n):
+            """What follows a convolution to n channels, before the next change of resolution."""
+            norm = [nn.BatchNorm2d(n)] if batch_norm else []
+            return [*norm, ACTIVATIONS[activation](), *blocks(n)]
+
+        features = (channels[-1], image_shape[1] // step, image_shape[2] // step)
+        down, up = [], []
+        for n_in, n_out in zip((image_shape[0], *channels), channels):
+            down += [nn.Conv2d(n_in, n_out, 4, stride=2, padding=1), *finish(n_out)]
+        for n_in, n_out in zip(channels[::-1], channels[-2::-1]):
+            up += [nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1), *finish(n_out)]
+        encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(prod(features), 2 * latent_dim))
+        decoder = nn.Sequential(
+            nn.Linear(latent_dim, prod(features)),
+            nn.Unflatten(1, features),
+            *blocks(channels[-1]),
+            *up,
+            nn.ConvTranspose2d(channels[0], image_shape[0], 4, stride=2, padding=1),
+        )
+        super().__init__(
+            encoder,
+            decoder,
+            image_shape=image_shape,
+            channels=channels,
+            latent_dim=latent_dim,
+            batch_norm=batch_norm,
+            activation=activation,
+            residual_blocks=residual_blocks,
+        )
+
+
+def build_model(config):
+    """The model, untrained, whose `config` this is; LabError if it names an unknown class or argument."""
+    classes = {"Autoencoder": Autoencoder, "FCVAE": FCVAE, "ConvVAE": ConvVAE}
+    arguments = {key: value for key, value in config.items() if key != "class"}
+    try:
+        return classes[config["class"]](**arguments)
+    except (KeyError, TypeError) as error:
+        raise LabError(f"No model can be built from the configuration {config}: {error}.") from None
+
+
+def count_parameters(model):
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,111 @@
+"""Pictures of the lessons. Every function returns a matplotlib Figure that a notebook cell shows as its last line."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import Markdown
+from torchvision.utils import make_grid
+
+from vae_lib import settings
+from vae_lib.data import to_float
+
+DPI = 90
+COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")
+
+
+def new_figure(width, height, columns=1):
+    """A figure and its axes (an array for several columns), closed for pyplot so that it is shown only once."""
+    figure, axes = plt.subplots(1, columns, figsize=(width, height), dpi=DPI, layout="constrained")
+    plt.close(figure)
+    return figure, axes
+
+
+def tile(images, columns):
+    """A grid of images as one picture: uint8 or [0, 1] floats (N, C, H, W) -> array (H', W', 3)."""
+    images = images.detach().cpu()
+    if not images.is_floating_point():
+        images = to_float(images)
+    return make_grid(images.clamp(0, 1), nrow=columns, padding=2, pad_value=1.0).permute(1, 2, 0).numpy()
+
+
+def show_images(images, title="", columns=10):
+    """Images (N, C, H, W), row by row."""
+    picture = tile(images, columns)
+    width = 0.75 * columns
+    figure, axis = new_figure(width, width * picture.shape[0] / picture.shape[1] + 0.3)
+    axis.imshow(picture, interpolation="nearest")
+    axis.set_title(title, fontsize=10)
+    axis.axis("off")
+    return figure
+
+
+def show_rows(rows, title=""):
+    """One row of images for each entry of {name: images (N, C, H, W)}, its name on the left."""
+    columns = len(next(iter(rows.values())))
+    picture = tile(torch.cat([_as_rgb(images) for images in rows.values()]), columns)
+    width = 0.75 * columns + 1.2
+    figure, axis = new_figure(width, (width - 1.2) * picture.shape[0] / picture.shape[1] + 0.3)
+    axis.imshow(picture, interpolation="nearest")
+    step = picture.shape[0] / len(rows)
+    axis.set_yticks([step * (k + 0.5) for k in range(len(rows))], rows.keys(), fontsize=9)
+    axis.set_xticks([])
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    axis.set_title(title, fontsize=10)
+    return figure
+
+
+def _as_rgb(images):
+    images = images.detach().cpu()
+    images = images if images.is_floating_point() else to_float(images)
+    return images.expand(-1, 3, -1, -1)
+
+
+def plot_history(records, title=""):
+    """Loss, reconstruction and KL against the epoch for {name: record}: training solid, validation dashed."""
+    figure, axes = new_figure(11, 3.2, columns=3)
+    for colour, (name, record) in zip(COLOURS, records.items()):
+        epochs = [row["epoch"] for row in record["history"]]
+        for axis, part in zip(axes, ("loss", "reconstruction", "kl")):
+            axis.plot(epochs, [row[f"train_{part}"] for row in record["history"]], color=colour, label=name)
+            if f"val_{part}" in record["history"][0]:
+                axis.plot(epochs, [row[f"val_{part}"] for row in record["history"]], color=colour, linestyle="--")
+    for axis, label in zip(axes, ("loss per image", "squared error per image", "KL in nats per image")):
+        axis.set(xlabel="epoch", title=label)
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=8, title="solid: training, dashed: validation", title_fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def plot_bars(groups, ylabel, title=""):
+    """Grouped bars for {series: {label: value}}: one colour a series, one place on the x axis a label."""
+    figure, axis = new_figure(9, 3)
+    labels = list(next(iter(groups.values())))
+    width = 0.8 / len(groups)
+    for k, (colour, (name, values)) in enumerate(zip(COLOURS, groups.items())):
+        places = np.arange(len(labels)) + (k - (len(groups) - 1) / 2) * width
+        axis.bar(places, [values[label] for label in labels], width, color=colour, label=name)
+    axis.set_xticks(range(len(labels)), labels)
+    axis.set_ylabel(ylabel)
+    axis.set_title(title, fontsize=10)
+    axis.legend(fontsize=8)
+    axis.grid(axis="y", alpha=0.3)
+    return figure
+
+
+def save_figure(figure, name):
+    """Write figures/<name>.png in the full profile (real data, full training), and return the figure."""
+    if settings.PROFILE.writes_results:
+        settings.FIGURES_DIR.mkdir(exist_ok=True)
+        temporary = settings.FIGURES_DIR / f".{name}.part.png"
+        figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
+        temporary.replace(settings.FIGURES_DIR / f"{name}.png")
+    return figure
+
+
+def show_table(header, rows):
+    """A Markdown table: header, a list of column names; rows, lists of cells (floats are shown with 2 decimals)."""
+    lines = [header, ["---"] * len(header), *rows]
+    text = ("| " + " | ".join(f"{v:.2f}" if isinstance(v, float) else str(v) for v in line) + " |" for line in lines)
+    return Markdown("\n".join(text))

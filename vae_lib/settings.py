@@ -1,0 +1,77 @@
+"""Profile, folders and device: the environment is read here, once, and nowhere else.
+
+VAE_PROFILE   quick | lab (default) | full
+VAE_DATA_DIR  where the real datasets lie (default: the repository's data/)
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+
+from vae_lib.errors import LabError
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a run may use: which data, whose weights, how much training."""
+
+    name: str
+    real_data: str  # "never" | "if available" (on disk or downloadable) | "required"
+    synthetic_sizes: dict[str, int]  # images per split when the data is synthetic
+    images_per_training: int | None  # train_or_load stops after about this many images; None: no limit
+    loads_weights: bool  # may use data/pretrained when name, configuration and data match
+    writes_results: bool  # writes data/pretrained and figures/
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("quick", "never", {"train": 2_000, "val": 500, "test": 500}, 2_000, False, False),
+        Profile("lab", "if available", {"train": 10_000, "val": 1_000, "test": 2_000}, 40_000, True, False),
+        Profile("full", "required", {"train": 10_000, "val": 1_000, "test": 2_000}, None, True, True),
+    )
+}
+
+
+def choose_profile(name):
+    """The Profile called `name`; LabError if there is none."""
+    if name not in PROFILES:
+        raise LabError(f"VAE_PROFILE is {name!r}; set it to one of {', '.join(PROFILES)}.")
+    return PROFILES[name]
+
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PROFILE = choose_profile(os.environ.get("VAE_PROFILE") or "lab")
+DATA_DIR = Path(os.environ.get("VAE_DATA_DIR") or REPOSITORY / "data").expanduser().absolute()
+PRETRAINED_DIR = REPOSITORY / "data" / "pretrained"
+CHECKPOINT_DIR = REPOSITORY / "data" / "checkpoints"
+FIGURES_DIR = REPOSITORY / "figures"
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_fast_bfloat16():
+    """True where matrix units multiply bfloat16 faster than float32 (AVX512-BF16 or AMX; recent GPUs)."""
+    if DEVICE.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported()  # every CPU with AMX has it too
+
+
+def versions():
+    """Versions that can change a number, for records and notebook headers."""
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def hardware():
+    """One line on the machine, e.g. 'cpu, 2 threads, bfloat16'."""
+    kind = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+    return f"{kind}, {'bfloat16' if has_fast_bfloat16() else 'float32'}"

@@ -1,0 +1,304 @@
+"""The training loop, early stopping, and "train, or load what was trained before"."""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from tqdm import tqdm
+
+from vae_lib import settings
+from vae_lib.data import to_float
+from vae_lib.errors import LabError
+from vae_lib.losses import LIKELIHOODS, elbo_loss
+from vae_lib.metrics import evaluate
+from vae_lib.weights import (
+    load_pretrained,
+    load_state,
+    pretrained_path,
+    read_tensors,
+    round_to_half,
+    save_pretrained,
+    write_tensors,
+)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides how a model is trained; it is stored beside the weights."""
+
+    batch_size: int = 128
+    lr: float = 1e-3
+    epochs: int = 50  # at most; early stopping may end before
+    beta: float = 1.0  # weight of the KL; 1 is the ELBO
+    likelihood: str = "mse"  # or "bce"
+    patience: int = 5  # epochs without an improvement of min_delta before stopping
+    min_delta: float = 0.5  # loss per image; S2's rule
+    weight_decay: float = 0.0  # AdamW without decay is Adam
+    schedule: str = "constant"  # or "one-cycle": warm-up, then cosine to 0 (Smith & Topin 2018)
+    mirror: bool = False  # mirror half of the training images left-right, drawn anew each epoch
+    seed: int = 0  # order of the images, noise of z
+    precision: str = "auto"  # "float32", "bfloat16", or auto: bfloat16 where it is faster
+
+    def __post_init__(self):
+        for name in ("batch_size", "epochs", "patience"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise LabError(f"TrainConfig({name}={getattr(self, name)!r}): give a whole number of at least 1.")
+        if not self.lr > 0 or not self.beta >= 0:
+            raise LabError(f"TrainConfig(lr={self.lr}, beta={self.beta}): lr must be above 0, beta at least 0.")
+        choices = {
+            "likelihood": tuple(LIKELIHOODS),
+            "schedule": ("constant", "one-cycle"),
+            "precision": ("auto", "float32", "bfloat16"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise LabError(f"TrainConfig({name}={getattr(self, name)!r}): choose one of {', '.join(known)}.")
+
+
+def stops_at(val_losses, patience, min_delta):
+    """The epoch (from 1) at which early stopping ends a run with these validation losses, or None: go on.
+
+    An epoch improves if it lowers the best loss so far by more than min_delta; `patience` epochs in a row that do
+    not improve end the run (the rule of Keras's EarlyStopping).
+    """
+    best, waited = math.inf, 0
+    for epoch, loss in enumerate(val_losses, start=1):
+        if loss < best - min_delta:
+            best, waited = loss, 0
+        else:
+            waited += 1
+        if waited >= patience:
+            return epoch
+    return None
+
+
+def learning_rate(config, progress):
+    """Learning rate when the share `progress` (0 to 1) of the planned steps is done."""
+    if config.schedule == "constant":
+        return config.lr
+    warm_up = 0.1
+    if progress < warm_up:
+        return config.lr * (0.04 + 0.96 * progress / warm_up)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
+
+
+def train_epoch(model, dataset, optimizer, config, epoch, advance):
+    """One pass over the data: -> the means per image (loss, reconstruction, kl) while the weights move.
+
+    All randomness comes from (config.seed, epoch), so an epoch can be repeated exactly after an interruption.
+    advance(n) is called after each batch of n images.
+    """
+    device = next(model.parameters()).device
+    order = torch.Generator().manual_seed(1_000_003 * config.seed + epoch)
+    noise = torch.Generator(device).manual_seed(1_000_003 * config.seed + epoch)
+    batches = torch.randperm(len(dataset), generator=order).split(config.batch_size)
+    totals = torch.zeros(3, device=device)  # summed on the device: reading a number every step would wait for it
+    model.train()
+    for step, indices in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, (epoch - 1 + step / len(batches)) / config.epochs)
+        x = to_float(dataset.images[indices].to(device)).contiguous(memory_format=torch.channels_last)
+        if config.mirror:
+            flipped = torch.rand(len(x), generator=order).to(device) < 0.5
+            x = torch.where(flipped[:, None, None, None], x.flip(3), x)
+        with autocast(device, config.precision):
+            x_hat, mu, logvar = model(x, generator=noise)
+        losses = elbo_loss(x_hat, x, mu, logvar, config.beta, config.likelihood)  # in float32
+        optimizer.zero_grad()
+        losses.loss.backward()
+        optimizer.step()
+        totals += torch.stack(losses).detach() * len(x)
+        advance(len(x))
+    return (totals / len(dataset)).tolist()
+
+
+def autocast(device, precision):
+    """Matrix products in bfloat16 where the configuration (or, on "auto", the hardware) says so."""
+    fast = settings.has_fast_bfloat16() if precision == "auto" else precision == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
+def fit(model, train, val, config, checkpoint=None, progress=True, name="training"):
+    """Train a model in place and return the record of the run (a JSON-able dict).
+
+    train, val: ImageDataset; val=None: no early stopping. The model ends with the weights of its best validation
+    loss (of the last epoch without val). checkpoint: a path, written after every epoch; if it is there, the run goes
+    on from it, and ends with the same weights as an uninterrupted one.
+    record: config, model, data, history (one dict an epoch: train_loss, train_reconstruction, train_kl, val_...,
+    seconds; losses per image), best_epoch, stopped_early, seconds, device, versions, profile.
+    Raises LabError if the loss stops being finite (the model then holds the last good weights), or if the
+    checkpoint belongs to another configuration.
+    """
+    if len(train) == 0 or (val is not None and len(val) == 0):
+        raise LabError("The training or validation set is empty; give at least one image, or val=None.")
+    model.to(settings.DEVICE, memory_format=torch.channels_last)  # convolutions are faster in this layout
+    optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+    run = describe_run(model, train, val, config)
+    history, best = [], copy_state(model)
+    if checkpoint is not None and checkpoint.exists():
+        history, best = resume(checkpoint, model, optimizer, run)
+    with tqdm(
+        total=config.epochs * len(train),
+        initial=len(history) * len(train),
+        desc=name,
+        unit=" images",
+        unit_scale=True,
+        mininterval=1,  # nbval fails a cell that prints without a pause
+        leave=False,
+        disable=not progress,
+    ) as bar:
+        while len(history) < config.epochs and not is_stopped(history, config):
+            epoch = len(history) + 1
+            start = time.perf_counter()
+            losses = dict(zip(("train_loss", "train_reconstruction", "train_kl"),
+                              train_epoch(model, train, optimizer, config, epoch, bar.update)))  # fmt: skip
+            if val is not None:
+                with autocast(settings.DEVICE, config.precision):
+                    val_losses = evaluate(model, val, config.beta, config.likelihood, sample=True)
+                losses |= dict(zip(("val_loss", "val_reconstruction", "val_kl"), val_losses))
+            if not all(math.isfinite(value) for value in losses.values()):
+                model.load_state_dict(best)
+                raise LabError(
+                    f"The loss of {name} is not finite in epoch {epoch} (lr {config.lr:g}, beta {config.beta:g}): "
+                    f"the model is back at its weights of epoch {best_epoch(history)}, "
+                    f"{f'kept in {checkpoint}' if checkpoint and history else 'in memory only'}; "
+                    "lower the learning rate and train again."
+                )
+            history.append({"epoch": epoch, **losses, "seconds": time.perf_counter() - start})
+            if best_epoch(history) == epoch:
+                best = copy_state(model)
+            bar.set_postfix({key: f"{losses[key]:.2f}" for key in ("train_loss", "val_loss") if key in losses})
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, model, optimizer, best, {**run, "history": history})
+    model.load_state_dict(best)
+    model.eval()
+    return {
+        **run,
+        "history": history,
+        "best_epoch": best_epoch(history),
+        "stopped_early": len(history) < config.epochs,
+        "seconds": sum(row["seconds"] for row in history),
+        "device": settings.hardware(),
+        "versions": settings.versions(),
+        "profile": settings.PROFILE.name,
+    }
+
+
+def is_stopped(history, config):
+    """True if early stopping has ended the run with this history."""
+    val_losses = [row["val_loss"] for row in history if "val_loss" in row]
+    return stops_at(val_losses, config.patience, config.min_delta) is not None
+
+
+def best_epoch(history):
+    """Epoch of the lowest validation loss; without validation the last epoch; 0 before the first."""
+    return min(history, key=lambda row: (row.get("val_loss", 0), -row["epoch"]), default={"epoch": 0})["epoch"]
+
+
+def describe_run(model, train, val, config):
+    """What must agree for two runs to be the same run, as JSON would give it back."""
+    data = {"name": train.name, "source": train.source, "image_shape": train.image_shape, "train": len(train)}
+    data["val"] = 0 if val is None else len(val)
+    return json.loads(json.dumps({"config": asdict(config), "model": model.config, "data": data}))
+
+
+def difference(run, record):
+    """The first thing in which a run and a record differ, in words; None if nothing does."""
+    for part in ("config", "model", "data"):
+        ours, theirs = run[part], record.get(part, {})
+        for key in ours | theirs:
+            if ours.get(key) != theirs.get(key):
+                return f"{part} {key} is {ours.get(key)!r} here and {theirs.get(key)!r} there"
+    return None
+
+
+def copy_state(model):
+    """A copy of the model's parameters and buffers."""
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def save_checkpoint(path, model, optimizer, best, run):
+    """Write all that a run needs to go on: weights, best weights, optimiser state, history."""
+    state = optimizer.state_dict()["state"]
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"best.{name}": tensor.clone() for name, tensor in best.items()}
+    tensors |= {f"optimizer.{i}.{key}": value for i, values in state.items() for key, value in values.items()}
+    write_tensors(path, tensors, run)
+
+
+def resume(path, model, optimizer, run):
+    """Restore model and optimiser from a checkpoint: -> (history, best weights)."""
+    tensors, record = read_tensors(path)
+    if other := difference(run, record):
+        raise LabError(f"{path} belongs to another run: {other}; delete it to start afresh.")
+    groups = {"model": {}, "best": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        group, key = name.split(".", 1)
+        groups[group][key] = tensor.to(settings.DEVICE)
+    load_state(model, groups["best"], path)
+    best = copy_state(model)
+    load_state(model, groups["model"], path)
+    state = {}
+    for i, parameter in enumerate(model.parameters()):
+        names = [key for key in groups["optimizer"] if key.startswith(f"{i}.")]
+        state[i] = {key.split(".")[1]: like(groups["optimizer"][key], parameter) for key in names}
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return record["history"], best
+
+
+def like(tensor, parameter):
+    """The tensor in the memory layout of its parameter, which fused optimisers take for granted."""
+    return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
+
+
+def train_or_load(name, build, config, train, val, test=None):
+    """The model called `name`: loaded if its shipped weights fit, else trained as the profile allows.
+
+    build: function without arguments that returns an untrained model; test: measured once, after training, and
+    kept in the record as record["test"] = {"posterior_mean": [loss, reconstruction, kl], "one_sample": [...]}.
+    lab: weights from data/pretrained are used if architecture, configuration and data are the same; otherwise a short
+    run on the spot, never saved. quick: always a very short run. full: the whole run, resumed from its checkpoint if
+    there is one, then written to data/pretrained; weights of another configuration there are an error, not a victim.
+    Returns (model in evaluation mode, record), and prints one line on which of these happened.
+    """
+    torch.manual_seed(config.seed)
+    model = build()
+    profile = settings.PROFILE
+    path = pretrained_path(name)
+    if profile.loads_weights and path.exists():
+        shipped, record = load_pretrained(name)
+        other = difference(describe_run(model, train, val, config), record)
+        if other is None:
+            print(f"{name}: loaded, {summary(record)}")
+            return shipped, record
+        if profile.writes_results:
+            raise LabError(f"{path} holds another run ({other}); rename or delete it, then train again.")
+        print(f"{name}: the shipped weights do not fit, since {other}")
+    if profile.images_per_training is not None:
+        epochs = max(1, min(config.epochs, profile.images_per_training // len(train)))
+        config = replace(config, epochs=epochs)
+    checkpoint = settings.CHECKPOINT_DIR / path.name if profile.writes_results else None
+    record = fit(model, train, val, config, checkpoint=checkpoint, name=name)
+    if profile.writes_results:
+        round_to_half(model)
+    if test is not None:
+        record["test"] = {
+            kind: list(evaluate(model, test, config.beta, config.likelihood, sample=kind == "one_sample"))
+            for kind in ("posterior_mean", "one_sample")
+        }
+    if profile.writes_results:
+        save_pretrained(name, model, record)
+        checkpoint.unlink(missing_ok=True)
+    print(f"{name}: trained here, {summary(record)}")
+    return model, record
+
+
+def summary(record):
+    """One line on a record: what it was trained on, for how long, how well."""
+    data, history = record["data"], record["history"]
+    losses = f"train loss {history[-1]['train_loss']:.2f}"
+    if "test" in record:
+        losses += f", test loss {record['test']['posterior_mean'][0]:.2f}"
+    return f"{data['source']} {data['name']}, {record['profile']} profile, {len(history)} epochs, {losses}"

@@ -1,0 +1,97 @@
+"""Weights and checkpoints on disk: safetensors (no pickle) with a JSON record in the header.
+
+Every file is written under a temporary name and renamed, so what is on disk is whole: the old one or the new one.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from vae_lib import settings
+from vae_lib.errors import LabError
+from vae_lib.models import build_model
+
+
+def write_tensors(path, tensors, record):
+    """Write named tensors and a JSON-able record to `path`, all or nothing."""
+    data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"record": json.dumps(record)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(data)
+            file.close()
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def read_tensors(path):
+    """The tensors and the record of a file that `write_tensors` made; LabError if it is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            record = json.loads((file.metadata() or {})["record"])
+            return {name: file.get_tensor(name) for name in file.keys()}, record
+    except FileNotFoundError:
+        raise LabError(f"There is no file {path}.") from None
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise LabError(f"{path} is damaged ({error}); restore it with git, or delete it and train again.") from None
+
+
+def load_state(model, tensors, path):
+    """Copy tensors into the model; LabError if names or shapes differ, or a value is not finite."""
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if found != expected:
+        name = next(iter(dict(found.items() ^ expected.items())))
+        raise LabError(
+            f"{path} does not fit this model: {name} is {found.get(name, 'absent')} in the file "
+            f"and {expected.get(name, 'absent')} in the model; build the model from the file's own configuration."
+        )
+    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+        raise LabError(f"{path} holds values that are not finite; restore it with git, or delete it and train again.")
+    model.load_state_dict(tensors)
+
+
+def round_to_half(model):
+    """Round the parameters to what half precision can hold, so that saved and live model are the same model."""
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half())
+
+
+def save_pretrained(name, model, record):
+    """Write data/pretrained/<name>.safetensors: half-precision weights, the record in the header. Returns the path."""
+    tensors = {
+        key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in model.state_dict().items()
+    }
+    path = pretrained_path(name)
+    write_tensors(path, tensors, record)
+    return path
+
+
+def load_pretrained(name):
+    """The shipped model `name` and its record, ready to use: -> (model in evaluation mode, record).
+
+    Raises LabError for an unknown name (the known ones are listed) or a damaged file.
+    """
+    path = pretrained_path(name)
+    if not path.exists():
+        known = ", ".join(sorted(file.stem for file in settings.PRETRAINED_DIR.glob("*.safetensors"))) or "none"
+        raise LabError(f"There are no weights called {name!r} in {settings.PRETRAINED_DIR}; there are: {known}.")
+    tensors, record = read_tensors(path)
+    if "model" not in record:
+        raise LabError(f"{path} has no model configuration in its header; delete it and train again.")
+    model = build_model(record["model"])
+    load_state(model, tensors, path)
+    return model.to(settings.DEVICE).eval(), record
+
+
+def pretrained_path(name):
+    """Where the weights called `name` lie or would lie."""
+    return Path(settings.PRETRAINED_DIR) / f"{name}.safetensors"
