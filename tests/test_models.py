@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vae_lib import Autoencoder, ConvVAE, FCVAE, elbo_loss, reparameterize
+from vae_lib import FCVAE, Autoencoder, ConvVAE, elbo_loss, reparameterize
 from vae_lib.errors import LabError
 from vae_lib.models import build_model, count_parameters
 
@@ -12,7 +12,9 @@ BUILDERS = {
     "fc, no hidden layer": lambda: FCVAE((2, 3, 3), hidden=(), latent_dim=1),
     "autoencoder": lambda: Autoencoder((3, 5, 4), hidden=(16, 8), latent_dim=2),
     "conv": lambda: ConvVAE((3, 16, 24), channels=(4, 8), latent_dim=5),
-    "conv, all options": lambda: ConvVAE((1, 8, 8), (4, 6, 8), 3, batch_norm=True, activation="silu", residual_blocks=1),
+    "conv, all options": lambda: ConvVAE(
+        (1, 8, 8), (4, 6, 8), 3, batch_norm=True, activation="silu", residual_blocks=1
+    ),
 }
 
 
@@ -29,7 +31,7 @@ def test_shapes_and_ranges(model):
     assert mu.shape == (6, model.latent_dim)
     assert logvar is None if isinstance(model, Autoencoder) else logvar.shape == mu.shape
     assert model.decode(mu).shape == x.shape and model.sample(4).shape == (4, *model.image_shape)
-    assert 0 <= x_hat.min() and x_hat.max() <= 1
+    assert x_hat.min() >= 0 and x_hat.max() <= 1
 
 
 def test_every_parameter_gets_a_gradient(model):

@@ -92,7 +92,18 @@ def no_model(path):
     write_tensors(path, {"a": torch.zeros(2)}, {})
 
 
-DAMAGES = (truncated, a_pickle, empty, huge_header, no_record, not_json, not_finite, other_shapes, other_class, no_model)
+DAMAGES = (
+    truncated,
+    a_pickle,
+    empty,
+    huge_header,
+    no_record,
+    not_json,
+    not_finite,
+    other_shapes,
+    other_class,
+    no_model,
+)
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)

@@ -3,6 +3,24 @@
 from vae_lib.data import ImageDataset, load_dataset, show_setup, to_float
 from vae_lib.errors import LabError
 from vae_lib.losses import elbo_loss, kl_divergence
-from vae_lib.models import Autoencoder, ConvVAE, FCVAE, reparameterize
+from vae_lib.models import FCVAE, Autoencoder, ConvVAE, reparameterize
 from vae_lib.training import TrainConfig, fit, train_or_load
 from vae_lib.weights import load_pretrained
+
+__all__ = [
+    "FCVAE",
+    "Autoencoder",
+    "ConvVAE",
+    "ImageDataset",
+    "LabError",
+    "TrainConfig",
+    "elbo_loss",
+    "fit",
+    "kl_divergence",
+    "load_dataset",
+    "load_pretrained",
+    "reparameterize",
+    "show_setup",
+    "to_float",
+    "train_or_load",
+]

@@ -9,13 +9,12 @@ import hashlib
 import os
 import shutil
 import socket
-import tempfile
 import threading
 import time
+import uuid
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -59,7 +58,9 @@ class ImageDataset(torch.utils.data.Dataset):
         return list(zip(self.images[indices], self.targets[indices]))
 
     def __repr__(self):
-        return f"<{self.label}, {self.split}: {len(self):,} images of {'x'.join(map(str, self.image_shape))}>"
+        return (
+            f"{self.source} {self.name}, {self.split}: {len(self):,} images of {'x'.join(map(str, self.image_shape))}"
+        )
 
     @property
     def image_shape(self):
@@ -148,7 +149,7 @@ def show_setup(*datasets):
     """Print what a notebook's numbers depend on: profile, data, device, versions."""
     print(f"profile {settings.PROFILE.name} | {settings.hardware()}")
     for dataset in datasets:
-        print(f"{dataset.source} data: {dataset!r}")
+        print(dataset)
     print(" | ".join(f"{name} {version}" for name, version in settings.versions().items()))
 
 
@@ -190,8 +191,9 @@ def cached(key, decode):
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+        temporary = folder.parent / f".building-{uuid.uuid4().hex}"
         try:
+            temporary.mkdir()
             for array_name, array in zip(("images", "targets"), arrays):
                 np.save(temporary / f"{array_name}.npy", array)
             os.rename(temporary, folder)
@@ -281,7 +283,7 @@ def read_mnist(files, part):
     """MNIST's idx files -> images (N, 1, 28, 28), labels (N,)."""
     images, labels = (read_idx(next(f for f in files if f.name.startswith(stem))) for stem in MNIST_FILES[part])
     if len(images) != len(labels):
-        raise LabError(f"MNIST has {len(images)} {part} images but {len(labels)} labels; fetch the files again.")
+        raise LabError(f"{files[0].parent} has {len(images)} {part} images but {len(labels)} labels; fetch it again.")
     return images[:, None], labels
 
 

@@ -1,5 +1,6 @@
 """Encoders, decoders and the two steps between them. Images are floats (N, C, H, W) in [0, 1]."""
 
+from itertools import pairwise
 from math import prod
 
 import torch
@@ -21,7 +22,9 @@ class VAE(nn.Module):
     """An encoder to (mu, logvar), a reparameterised sample, a decoder to [0, 1].
 
     encoder: module (N, C, H, W) -> (N, 2 * latent_dim); decoder: module (N, latent_dim) -> logits (N, C, H, W).
-    `config` rebuilds the model: {"class": ..., and the arguments of its constructor}.
+    `config` rebuilds the model: {"class": ..., and the arguments of its constructor}. Its `centre` is subtracted from
+    the pixels before the first layer: 0.5 makes photographs train much faster (LeCun et al. 1998, "Efficient BackProp",
+    section 4.3), 0 suits digits on black.
     """
 
     def __init__(self, encoder, decoder, **config):
@@ -31,6 +34,7 @@ class VAE(nn.Module):
         self.config = {"class": type(self).__name__, **config}
         self.image_shape = tuple(config["image_shape"])
         self.latent_dim = config["latent_dim"]
+        self.centre = config["centre"]
 
     def encode(self, x):
         """Posterior of each image: x (N, C, H, W) in [0, 1] -> mu, logvar, both (N, latent_dim) float32.
@@ -45,7 +49,7 @@ class VAE(nn.Module):
             raise LabError(f"This model takes images of shape {self.image_shape}, not {tuple(x.shape[1:])}.")
         if not x.is_floating_point():
             raise LabError(f"Pixels must be floats in [0, 1], not {x.dtype}: use vae_lib.to_float(images).")
-        return self.encoder(x).float()
+        return self.encoder(x - self.centre).float()
 
     def decode(self, z):
         """Mean image of p(x|z): z (N, latent_dim) -> (N, C, H, W) float32 in [0, 1]."""
@@ -71,7 +75,7 @@ class VAE(nn.Module):
 def mlp(sizes):
     """Linear layers with ReLU between them: sizes (784, 512, 256) -> two layers."""
     layers = []
-    for n_in, n_out in zip(sizes, sizes[1:]):
+    for n_in, n_out in pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
     return layers[:-1]
 
@@ -90,19 +94,19 @@ class FCVAE(VAE):
     image_shape: (C, H, W), any size.
     """
 
-    def __init__(self, image_shape, hidden=(512, 256), latent_dim=128):
+    def __init__(self, image_shape, hidden=(512, 256), latent_dim=128, centre=0.0):
         image_shape, hidden = tuple(image_shape), tuple(hidden)
         encoder, decoder = fc_layers(image_shape, hidden, 2 * latent_dim, latent_dim)
-        super().__init__(encoder, decoder, image_shape=image_shape, hidden=hidden, latent_dim=latent_dim)
+        super().__init__(encoder, decoder, image_shape=image_shape, hidden=hidden, latent_dim=latent_dim, centre=centre)
 
 
 class Autoencoder(VAE):
     """Plain autoencoder with FCVAE's layers: a point instead of a distribution, so logvar is None and the KL 0."""
 
-    def __init__(self, image_shape, hidden=(512, 256), latent_dim=128):
+    def __init__(self, image_shape, hidden=(512, 256), latent_dim=128, centre=0.0):
         image_shape, hidden = tuple(image_shape), tuple(hidden)
         encoder, decoder = fc_layers(image_shape, hidden, latent_dim, latent_dim)
-        super().__init__(encoder, decoder, image_shape=image_shape, hidden=hidden, latent_dim=latent_dim)
+        super().__init__(encoder, decoder, image_shape=image_shape, hidden=hidden, latent_dim=latent_dim, centre=centre)
 
     def encode(self, x):
         """The code of each image: x (N, C, H, W) in [0, 1] -> (z, None), z (N, latent_dim)."""
@@ -148,6 +152,7 @@ class ConvVAE(VAE):
         batch_norm=False,
         activation="relu",
         residual_blocks=0,
+        centre=0.0,
     ):
         image_shape, channels = tuple(image_shape), tuple(channels)
         step = 2 ** len(channels)
@@ -190,6 +195,7 @@ class ConvVAE(VAE):
             batch_norm=batch_norm,
             activation=activation,
             residual_blocks=residual_blocks,
+            centre=centre,
         )
 
 

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import Markdown
+from matplotlib.ticker import MaxNLocator
 from torchvision.utils import make_grid
 
 from vae_lib import settings
@@ -72,6 +73,7 @@ def plot_history(records, title=""):
                 axis.plot(epochs, [row[f"val_{part}"] for row in record["history"]], color=colour, linestyle="--")
     for axis, label in zip(axes, ("loss per image", "squared error per image", "KL in nats per image")):
         axis.set(xlabel="epoch", title=label)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=8, title="solid: training, dashed: validation", title_fontsize=7)
     figure.suptitle(title, fontsize=10)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
 
@@ -146,6 +147,7 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
         unit=" images",
         unit_scale=True,
         mininterval=1,  # nbval fails a cell that prints without a pause
+        file=sys.stdout,  # Jupyter paints stderr red
         leave=False,
         disable=not progress,
     ) as bar:
@@ -169,12 +171,13 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
             history.append({"epoch": epoch, **losses, "seconds": time.perf_counter() - start})
             if best_epoch(history) == epoch:
                 best = copy_state(model)
-            bar.set_postfix({key: f"{losses[key]:.2f}" for key in ("train_loss", "val_loss") if key in losses})
+            shown = {key: f"{losses[key]:.2f}" for key in ("train_loss", "val_loss") if key in losses}
+            bar.set_postfix(shown, refresh=False)
             if checkpoint is not None:
                 save_checkpoint(checkpoint, model, optimizer, best, {**run, "history": history})
     model.load_state_dict(best)
     model.eval()
-    return {
+    record = {
         **run,
         "history": history,
         "best_epoch": best_epoch(history),
@@ -184,6 +187,9 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
         "versions": settings.versions(),
         "profile": settings.PROFILE.name,
     }
+    if progress:
+        print(f"{name}: trained on {summary(record)}")
+    return record
 
 
 def is_stopped(history, config):
@@ -261,7 +267,7 @@ def train_or_load(name, build, config, train, val, test=None):
     lab: weights from data/pretrained are used if architecture, configuration and data are the same; otherwise a short
     run on the spot, never saved. quick: always a very short run. full: the whole run, resumed from its checkpoint if
     there is one, then written to data/pretrained; weights of another configuration there are an error, not a victim.
-    Returns (model in evaluation mode, record), and prints one line on which of these happened.
+    Returns (model in evaluation mode, record), and prints which of these happened.
     """
     torch.manual_seed(config.seed)
     model = build()
@@ -271,7 +277,7 @@ def train_or_load(name, build, config, train, val, test=None):
         shipped, record = load_pretrained(name)
         other = difference(describe_run(model, train, val, config), record)
         if other is None:
-            print(f"{name}: loaded, {summary(record)}")
+            print(f"{name}: loaded, trained on {summary(record)}")
             return shipped, record
         if profile.writes_results:
             raise LabError(f"{path} holds another run ({other}); rename or delete it, then train again.")
@@ -291,14 +297,11 @@ def train_or_load(name, build, config, train, val, test=None):
     if profile.writes_results:
         save_pretrained(name, model, record)
         checkpoint.unlink(missing_ok=True)
-    print(f"{name}: trained here, {summary(record)}")
     return model, record
 
 
 def summary(record):
-    """One line on a record: what it was trained on, for how long, how well."""
-    data, history = record["data"], record["history"]
-    losses = f"train loss {history[-1]['train_loss']:.2f}"
-    if "test" in record:
-        losses += f", test loss {record['test']['posterior_mean'][0]:.2f}"
-    return f"{data['source']} {data['name']}, {record['profile']} profile, {len(history)} epochs, {losses}"
+    """One line on a record: what the model was trained on, for how long, how well."""
+    data, last = record["data"], record["history"][-1]
+    losses = ", ".join(f"{key.replace('_', ' ')} {last[key]:.2f}" for key in ("train_loss", "val_loss") if key in last)
+    return f"{data['source']} {data['name']} ({record['profile']} profile), {last['epoch']} epochs, {losses}"

@@ -5,7 +5,7 @@ Every file is written under a temporary name and renamed, so what is on disk is 
 
 import json
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
 import torch
@@ -21,14 +21,12 @@ def write_tensors(path, tensors, record):
     """Write named tensors and a JSON-able record to `path`, all or nothing."""
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"record": json.dumps(record)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(data)
-            file.close()
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_tensors(path):
@@ -36,7 +34,7 @@ def read_tensors(path):
     try:
         with safe_open(path, framework="pt") as file:
             record = json.loads((file.metadata() or {})["record"])
-            return {name: file.get_tensor(name) for name in file.keys()}, record
+            return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 (not a dict)
     except FileNotFoundError:
         raise LabError(f"There is no file {path}.") from None
     except (SafetensorError, OSError, KeyError, ValueError) as error:
