@@ -3,8 +3,7 @@ PYTHON ?= python3 python3.12 python3.11 python
 CHECK = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 NBCONVERT = .venv/bin/jupyter nbconvert --log-level WARN
 EXECUTE = $(NBCONVERT) --to notebook --execute --ExecutePreprocessor.timeout=-1 \
-	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False \
-	--ExecutePreprocessor.coalesce_streams=True
+	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False
 
 .PHONY: help notebooks test lab render clean
 
@@ -32,6 +31,7 @@ help:
 notebooks: .venv/.ready
 	@mkdir -p build
 	$(EXECUTE) --output-dir build notebooks/*.ipynb
+	$(NBCONVERT) --coalesce-streams build/*.ipynb  # of a progress bar, keep the last state
 	$(NBCONVERT) --to html --output-dir build build/*.ipynb
 	@echo "Open build/*.html"
 
@@ -45,6 +45,7 @@ lab: .venv/.ready
 
 render: .venv/.ready
 	VAE_PROFILE=full $(EXECUTE) --inplace notebooks/*.ipynb
+	$(NBCONVERT) --coalesce-streams notebooks/*.ipynb
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache data/cache

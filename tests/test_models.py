@@ -12,9 +12,7 @@ BUILDERS = {
     "fc, no hidden layer": lambda: FCVAE((2, 3, 3), hidden=(), latent_dim=1),
     "autoencoder": lambda: Autoencoder((3, 5, 4), hidden=(16, 8), latent_dim=2),
     "conv": lambda: ConvVAE((3, 16, 24), channels=(4, 8), latent_dim=5),
-    "conv, all options": lambda: ConvVAE(
-        (1, 8, 8), (4, 6, 8), 3, batch_norm=True, activation="silu", residual_blocks=1
-    ),
+    "conv, all options": lambda: ConvVAE((1, 8, 8), (4, 6, 8), 3, batch_norm=True, activation="silu"),
 }
 
 
@@ -52,6 +50,15 @@ def test_reconstruct_decodes_the_posterior_mean(model):
     x = torch.rand(2, *model.image_shape)
     torch.testing.assert_close(model.reconstruct(x), model.decode(model.encode(x)[0]))
     torch.testing.assert_close(model.reconstruct(x), model.reconstruct(x))
+
+
+@pytest.mark.parametrize("name", ["fc", "autoencoder", "conv"])
+def test_centre_is_subtracted_from_the_pixels(name):
+    plain = BUILDERS[name]()
+    centred = build_model(plain.config | {"centre": 0.25})
+    centred.load_state_dict(plain.state_dict())
+    x = 0.25 + 0.5 * torch.rand(2, *plain.image_shape)
+    torch.testing.assert_close(centred.encode(x)[0], plain.encode(x - 0.25)[0])
 
 
 def test_sample_and_forward_follow_the_generator(model):

@@ -1,10 +1,12 @@
 """Our training loop against the textbook's, in one run: python -m vae_lib.benchmark [--images N] [--epochs N]
 
 The model is that of cifar10-conv-p2 (batch 128). Both loops start from the same weights, see the same images in the
-same order with the same noise, and take turns, epoch by epoch, so that a busy machine slows both.
+same order with the same noise. Each has a process of its own, and they take turns, epoch by epoch, so that neither
+profits from the other's settings and a busy machine slows both.
 """
 
 import argparse
+import multiprocessing
 import statistics
 import time
 
@@ -22,16 +24,17 @@ CONFIG = TrainConfig(batch_size=128, lr=5e-4)
 
 
 class PILDataset(torch.utils.data.Dataset):
-    """The textbook's dataset: a PIL image, turned into a float tensor each time it is asked for."""
+    """What torchvision's CIFAR10(transform=ToTensor()) does for each item: array -> PIL image -> float tensor."""
 
     def __init__(self, dataset):
-        self.pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in dataset.images]
+        self.arrays = dataset.images.permute(0, 2, 3, 1).contiguous().numpy()
+        self.targets = dataset.targets.tolist()
 
     def __len__(self):
-        return len(self.pictures)
+        return len(self.arrays)
 
     def __getitem__(self, index):
-        return to_tensor(self.pictures[index])
+        return to_tensor(Image.fromarray(self.arrays[index])), self.targets[index]
 
 
 def plain_epoch(model, dataset, optimizer, config, epoch):
@@ -41,7 +44,7 @@ def plain_epoch(model, dataset, optimizer, config, epoch):
     noise = torch.Generator(settings.DEVICE).manual_seed(seed)
     model.train()
     total = 0.0
-    for x in torch.utils.data.DataLoader(dataset, batch_size=config.batch_size, sampler=order):
+    for x, _ in torch.utils.data.DataLoader(dataset, batch_size=config.batch_size, sampler=order):
         x = x.to(settings.DEVICE)
         x_hat, mu, logvar = model(x, generator=noise)
         loss = elbo_loss(x_hat, x, mu, logvar).loss
@@ -52,28 +55,51 @@ def plain_epoch(model, dataset, optimizer, config, epoch):
     return total / len(dataset)
 
 
-def new_model():
-    """The same untrained model each time."""
+def plain_loop(images):
+    """The textbook's training: -> a function that runs epoch k and returns its mean loss."""
     torch.manual_seed(0)
-    return ConvVAE((3, 32, 32)).to(settings.DEVICE)
+    model = ConvVAE((3, 32, 32)).to(settings.DEVICE)
+    optimizer = torch.optim.Adam(model.parameters(), CONFIG.lr)
+    dataset = PILDataset(load_dataset("cifar10", "train", limit=images))
+    return lambda epoch: plain_epoch(model, dataset, optimizer, CONFIG, epoch)
 
 
-def compare(train, epochs):
-    """Train both loops in turns: -> {"plain": ..., "ours": ...}, each with images_per_second (list) and loss."""
-    pictures = PILDataset(train)
-    plain, ours = new_model(), new_model().to(memory_format=torch.channels_last)
-    plain_optimizer = torch.optim.Adam(plain.parameters(), CONFIG.lr)
-    our_optimizer = torch.optim.AdamW(ours.parameters(), CONFIG.lr, weight_decay=0, fused=True)
-    runs = {
-        "plain": lambda epoch: plain_epoch(plain, pictures, plain_optimizer, CONFIG, epoch),
-        "ours": lambda epoch: train_epoch(ours, train, our_optimizer, CONFIG, epoch, lambda n: None)[0],
-    }
-    results = {name: {"images_per_second": []} for name in runs}
+def our_loop(images):
+    """vae_lib's training, as `fit` sets it up: -> a function that runs epoch k and returns its mean loss."""
+    settings.keep_freed_memory()
+    torch.manual_seed(0)
+    model = ConvVAE((3, 32, 32)).to(settings.DEVICE, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), CONFIG.lr, weight_decay=0, fused=True)
+    train = load_dataset("cifar10", "train", limit=images)
+    return lambda epoch: train_epoch(model, train, optimizer, CONFIG, epoch, lambda n: None)[0]
+
+
+def serve(loop, images, pipe):
+    """In a process of its own: run each epoch that comes through the pipe, send back (loss, seconds)."""
+    run = loop(images)
+    pipe.send("ready")
+    while (epoch := pipe.recv()) is not None:
+        start = time.perf_counter()
+        loss = run(epoch)
+        pipe.send((loss, time.perf_counter() - start))
+
+
+def compare(images, epochs):
+    """Run both loops in turns: -> {"plain": ..., "ours": ...}, each with images_per_second (list) and last loss."""
+    context = multiprocessing.get_context("spawn")
+    pipes, results = {}, {}
+    for name, loop in (("plain", plain_loop), ("ours", our_loop)):
+        pipes[name], other_end = context.Pipe()
+        context.Process(target=serve, args=(loop, images, other_end), daemon=True).start()
+        pipes[name].recv()
+        results[name] = {"images_per_second": []}
     for epoch in range(1, epochs + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            results[name]["loss"] = run(epoch)
-            results[name]["images_per_second"].append(len(train) / (time.perf_counter() - start))
+        for name, pipe in pipes.items():
+            pipe.send(epoch)
+            results[name]["loss"], seconds = pipe.recv()
+            results[name]["images_per_second"].append(images / seconds)
+    for pipe in pipes.values():
+        pipe.send(None)
     return results
 
 
@@ -84,7 +110,7 @@ def main():
     arguments = parser.parse_args()
     train = load_dataset("cifar10", "train", limit=arguments.images)
     show_setup(train)
-    results = compare(train, arguments.epochs)
+    results = compare(len(train), arguments.epochs)
     for name, result in results.items():
         rates = result["images_per_second"]
         print(

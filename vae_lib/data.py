@@ -81,7 +81,7 @@ class ImageDataset(torch.utils.data.Dataset):
 
 def to_float(images):
     """Pixels 0..255 (uint8) -> floats in [0, 1], on the device where they are."""
-    return images.float() / 255
+    return images.to(torch.float32).div_(255)
 
 
 def load_dataset(name, split="train", size=None, crop=None, limit=None):

@@ -1,5 +1,6 @@
 """Encoders, decoders and the two steps between them. Images are floats (N, C, H, W) in [0, 1]."""
 
+from functools import partial
 from itertools import pairwise
 from math import prod
 
@@ -76,7 +77,7 @@ def mlp(sizes):
     """Linear layers with ReLU between them: sizes (784, 512, 256) -> two layers."""
     layers = []
     for n_in, n_out in pairwise(sizes):
-        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+        layers += [nn.Linear(n_in, n_out), nn.ReLU(inplace=True)]
     return layers[:-1]
 
 
@@ -118,29 +119,18 @@ class Autoencoder(VAE):
         return self.decode(z), z, None
 
 
-ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU}
-
-
-class ResidualBlock(nn.Module):
-    """x + f(x) with two 3x3 convolutions, normalised and activated before each (He et al. 2016b, figure 1b)."""
-
-    def __init__(self, channels, batch_norm, activation):
-        super().__init__()
-        layers = []
-        for _ in range(2):
-            layers += [nn.BatchNorm2d(channels)] if batch_norm else []
-            layers += [ACTIVATIONS[activation](), nn.Conv2d(channels, channels, 3, padding=1)]
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x):
-        return x + self.layers(x)
+ACTIVATIONS = {
+    "relu": partial(nn.ReLU, inplace=True),
+    "leaky_relu": partial(nn.LeakyReLU, inplace=True),
+    "silu": nn.SiLU,
+}
 
 
 class ConvVAE(VAE):
     """Convolutional VAE: each entry of `channels` halves height and width by Conv(4, stride 2, padding 1).
 
     A linear layer maps the last feature map to (mu, logvar); the decoder mirrors the encoder with transposed
-    convolutions. `residual_blocks` at every resolution make it deeper. activation: relu | leaky_relu | silu.
+    convolutions. batch_norm: normalise after every convolution but the last. activation: relu | leaky_relu | silu.
     Raises LabError when a side of the image is not divisible by 2 ** len(channels).
     """
 
@@ -151,7 +141,6 @@ class ConvVAE(VAE):
         latent_dim=128,
         batch_norm=False,
         activation="relu",
-        residual_blocks=0,
         centre=0.0,
     ):
         image_shape, channels = tuple(image_shape), tuple(channels)
@@ -164,13 +153,9 @@ class ConvVAE(VAE):
         if activation not in ACTIVATIONS:
             raise LabError(f"Unknown activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
 
-        def blocks(n):
-            return [ResidualBlock(n, batch_norm, activation) for _ in range(residual_blocks)]
-
         def finish(n):
-            """What follows a convolution to n channels, before the next change of resolution."""
-            norm = [nn.BatchNorm2d(n)] if batch_norm else []
-            return [*norm, ACTIVATIONS[activation](), *blocks(n)]
+            """What follows a convolution to n channels."""
+            return [*([nn.BatchNorm2d(n)] if batch_norm else []), ACTIVATIONS[activation]()]
 
         features = (channels[-1], image_shape[1] // step, image_shape[2] // step)
         down, up = [], []
@@ -182,7 +167,6 @@ class ConvVAE(VAE):
         decoder = nn.Sequential(
             nn.Linear(latent_dim, prod(features)),
             nn.Unflatten(1, features),
-            *blocks(channels[-1]),
             *up,
             nn.ConvTranspose2d(channels[0], image_shape[0], 4, stride=2, padding=1),
         )
@@ -194,7 +178,6 @@ class ConvVAE(VAE):
             latent_dim=latent_dim,
             batch_norm=batch_norm,
             activation=activation,
-            residual_blocks=residual_blocks,
             centre=centre,
         )
 

@@ -63,20 +63,29 @@ def _as_rgb(images):
 
 
 def plot_history(records, title=""):
-    """Loss, reconstruction and KL against the epoch for {name: record}: training solid, validation dashed."""
-    figure, axes = new_figure(11, 3.2, columns=3)
-    for colour, (name, record) in zip(COLOURS, records.items()):
-        epochs = [row["epoch"] for row in record["history"]]
-        for axis, part in zip(axes, ("loss", "reconstruction", "kl")):
-            axis.plot(epochs, [row[f"train_{part}"] for row in record["history"]], color=colour, label=name)
-            if f"val_{part}" in record["history"][0]:
-                axis.plot(epochs, [row[f"val_{part}"] for row in record["history"]], color=colour, linestyle="--")
-    for axis, label in zip(axes, ("loss per image", "squared error per image", "KL in nats per image")):
+    """Loss, reconstruction and KL against the epoch for {name: record}: training solid, validation dashed.
+
+    Runs of more than five epochs are shown from the level of their second epoch down: the first dwarfs the rest.
+    """
+    figure, axes = new_figure(11, 3.6, columns=3)
+    parts = {"loss": "loss per image", "reconstruction": "squared error per image", "kl": "KL in nats per image"}
+    for axis, (part, label) in zip(axes, parts.items()):
+        for colour, (name, record) in zip(COLOURS, records.items()):
+            for split, style in (("train", "-"), ("val", "--")):
+                points = [
+                    (row["epoch"], row[f"{split}_{part}"]) for row in record["history"] if f"{split}_{part}" in row
+                ]
+                if points:
+                    axis.plot(*zip(*points), style, color=colour, label=name if split == "train" else None)
+        second = [record["history"][1][f"train_{part}"] for record in records.values() if len(record["history"]) > 5]
+        if second and part != "kl":
+            axis.set_ylim(top=max(second))
         axis.set(xlabel="epoch", title=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=8, title="solid: training, dashed: validation", title_fontsize=7)
-    figure.suptitle(title, fontsize=10)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
+    figure.suptitle(f"{title} (solid: training, dashed: validation)", fontsize=10)
     return figure
 
 

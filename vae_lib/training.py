@@ -134,6 +134,7 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
     """
     if len(train) == 0 or (val is not None and len(val) == 0):
         raise LabError("The training or validation set is empty; give at least one image, or val=None.")
+    settings.keep_freed_memory()
     model.to(settings.DEVICE, memory_format=torch.channels_last)  # convolutions are faster in this layout
     optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
     run = describe_run(model, train, val, config)
