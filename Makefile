@@ -15,7 +15,7 @@ help:
 	@echo "make clean       remove .venv, build/ and caches; data and weights stay"
 
 # The first Python of the list that the pinned packages have wheels for.
-.venv/.ready: requirements.txt pyproject.toml
+.venv/.ready: requirements.txt pyproject.toml setup.py
 	@for python in $(PYTHON); do \
 	  if $$python -c '$(CHECK)' 2>/dev/null; then found=$$python; break; fi; \
 	done; \

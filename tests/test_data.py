@@ -16,7 +16,7 @@ import torch
 import torchvision
 from torch.utils.data import DataLoader
 
-from vae_lib import data, load_dataset, settings, to_float
+from vae_lib import data, load_dataset, readers, settings, to_float
 from vae_lib.errors import LabError
 
 
@@ -41,7 +41,7 @@ def write_cifar10_binary(folder, n=20):
     target = folder / "cifar-10-batches-bin"
     target.mkdir(parents=True)
     records = {}
-    for name in data.CIFAR10_BATCHES:
+    for name in readers.CIFAR10_BATCHES:
         records[name] = rng.integers(0, 256, (n, 3073), dtype=np.uint8)
         records[name][:, 0] %= 10
         records[name].tofile(target / name)
@@ -97,7 +97,7 @@ def test_cifar10_pickles(lab, monkeypatch):
     dataset_class = torchvision.datasets.CIFAR10
     monkeypatch.setattr(dataset_class, "train_list", [batch(f"data_batch_{i}") for i in range(1, 6)])
     monkeypatch.setattr(dataset_class, "test_list", [batch("test_batch")])
-    name, md5 = write("batches.meta", {"label_names": list(data.CIFAR10_CLASSES)})
+    name, md5 = write("batches.meta", {"label_names": list(readers.CIFAR10_CLASSES)})
     monkeypatch.setattr(dataset_class, "meta", {"filename": name, "key": "label_names", "md5": md5})
 
     test = load_dataset("cifar10", "test")
@@ -263,8 +263,27 @@ def test_lab_falls_back_fast_and_says_why(lab, capsys, network_calls):
 def test_a_network_that_drops_packets_costs_seconds(monkeypatch):
     monkeypatch.setattr("socket.create_connection", lambda *args, **kwargs: threading.Event().wait(30))
     start = time.perf_counter()
-    assert not data.reachable("example.org", seconds=0.5)
+    assert not readers.reachable("example.org", seconds=0.5)
     assert time.perf_counter() - start < 2
+
+
+def fake_torchvision(fails):
+    def fetch(root, download):
+        write_mnist(root)
+        if fails:
+            raise RuntimeError("connection reset")
+
+    return fetch
+
+
+def test_a_download_is_all_or_nothing(lab, monkeypatch):
+    monkeypatch.setattr(readers, "reachable", lambda host: True)
+    monkeypatch.setattr(torchvision.datasets, "MNIST", fake_torchvision(fails=True))
+    assert load_dataset("mnist", "test").source == "synthetic"
+    assert list(lab.iterdir()) == []
+    monkeypatch.setattr(torchvision.datasets, "MNIST", fake_torchvision(fails=False))
+    assert load_dataset("mnist", "test").source == "real"
+    assert sorted(path.name for path in lab.iterdir()) == ["MNIST", "cache"]
 
 
 def test_full_refuses_synthetic_data(use_profile):

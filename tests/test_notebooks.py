@@ -92,7 +92,7 @@ def test_a_wrong_python_gets_one_sentence(tmp_path, version):
     fake = tmp_path / "python"
     fake.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = {version}; $2"\n')
     fake.chmod(0o755)
-    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+    for name in ("Makefile", "requirements.txt", "pyproject.toml", "setup.py"):
         (tmp_path / name).write_bytes((settings.REPOSITORY / name).read_bytes())
     start = time.perf_counter()
     done = subprocess.run(["make", "test", f"PYTHON={fake}"], cwd=tmp_path, capture_output=True, text=True)

@@ -1,15 +1,11 @@
 """Image datasets: one uint8 tensor each, memory-mapped from a cache that is decoded once.
 
-A dataset is one line in DATASETS: a reader of the official files and a synthetic stand-in. Every reader returns
-(images uint8 (N, C, H, W), targets (N,)) of one official part, or raises LabError with what is wrong with a file.
+A dataset is one line in DATASETS: how to find and read its official files (readers.py), what to draw in their place.
 """
 
-import gzip
 import hashlib
 import os
 import shutil
-import socket
-import threading
 import time
 import uuid
 import warnings
@@ -18,17 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torchvision
 from torchvision.transforms.v2 import functional as transforms
 
-from vae_lib import settings, synthetic
+from vae_lib import readers, settings, synthetic
 from vae_lib.errors import LabError
+from vae_lib.readers import DataMissing
 
 SPLITS = ("train", "val", "test")
-
-
-class DataMissing(LabError):
-    """The files of a dataset are not on disk and could not be fetched."""
 
 
 class ImageDataset(torch.utils.data.Dataset):
@@ -77,6 +69,24 @@ class ImageDataset(torch.utils.data.Dataset):
         factors = {key: value[indices] for key, value in self.factors.items()}
         args = (self.images[indices], self.targets[indices], self.target_names, self.name, self.split, self.source)
         return ImageDataset(*args, factors)
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """How to find, read and imitate one dataset."""
+
+    find_files: Callable  # () -> list of paths; raises DataMissing
+    read: Callable  # (paths, "train" | "test") -> images, targets
+    draw: Callable  # (n, seed) -> images, targets, target_names, factors
+    target_names: tuple[str, ...]
+
+
+DATASETS = {
+    "mnist": DatasetEntry(readers.find_mnist, readers.read_mnist, synthetic.draw_digits, tuple("0123456789")),
+    "cifar10": DatasetEntry(
+        readers.find_cifar10, readers.read_cifar10, synthetic.draw_objects, readers.CIFAR10_CLASSES
+    ),
+}
 
 
 def to_float(images):
@@ -159,7 +169,7 @@ def show_setup(*datasets):
 def load_real(name, split, size, crop):
     """The real dataset from its cache, built on first use (or again, if the files on disk have changed)."""
     entry = DATASETS[name]
-    files = entry.find_files(name)
+    files = entry.find_files()
     stamp = "|".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
     key = f"{name}-{split}-{size or 'full'}-{crop or 'whole'}-{hashlib.sha1(stamp.encode()).hexdigest()[:8]}"
 
@@ -219,148 +229,3 @@ def remove_leftovers(cache, older_than=3600):
                 shutil.rmtree(folder, ignore_errors=True)
         except FileNotFoundError:  # its owner has just renamed it
             pass
-
-
-# --- the official files ---
-
-
-def reachable(host, seconds=3):
-    """True if `host` accepts a connection within `seconds`, name look-up included."""
-    connected = threading.Event()
-
-    def connect():
-        try:
-            socket.create_connection((host, 443), timeout=seconds).close()
-            connected.set()
-        except OSError:
-            pass
-
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return connected.is_set()
-
-
-def download(name, dataset_class, host):
-    """Fetch a dataset with torchvision, failing within seconds where there is no network."""
-    how = f"put it into {settings.DATA_DIR} as data/README.md shows, or set VAE_DATA_DIR"
-    if not reachable(host):
-        raise DataMissing(f"not in {settings.DATA_DIR}, and {host} cannot be reached; {how}.")
-    previous = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(10)  # a network that stops answering ends the attempt
-    try:
-        dataset_class(settings.DATA_DIR, download=True)
-    except (OSError, RuntimeError) as error:
-        raise DataMissing(f"not in {settings.DATA_DIR}, and the download failed ({error}); {how}.") from None
-    finally:
-        socket.setdefaulttimeout(previous)
-
-
-MNIST_FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
-
-
-def find_mnist(name):
-    """The four idx files, packed or not, in DATA_DIR/MNIST/raw (torchvision's layout); downloaded if absent."""
-    folder = settings.DATA_DIR / "MNIST" / "raw"
-    wanted = [file for pair in MNIST_FILES.values() for file in pair]
-
-    def on_disk():
-        found = [[path for path in (folder / f"{file}.gz", folder / file) if path.exists()] for file in wanted]
-        return [paths[0] for paths in found if paths]
-
-    if not folder.exists():
-        download(name, torchvision.datasets.MNIST, "ossci-datasets.s3.amazonaws.com")
-    files = on_disk()
-    if len(files) < len(wanted):
-        raise LabError(f"{folder} holds {len(files)} of MNIST's 4 files; delete the folder or complete it.")
-    return files
-
-
-def read_mnist(files, part):
-    """MNIST's idx files -> images (N, 1, 28, 28), labels (N,)."""
-    images, labels = (read_idx(next(f for f in files if f.name.startswith(stem))) for stem in MNIST_FILES[part])
-    if len(images) != len(labels):
-        raise LabError(f"{files[0].parent} has {len(images)} {part} images but {len(labels)} labels; fetch it again.")
-    return images[:, None], labels
-
-
-def read_idx(path):
-    """The array in an idx file of bytes (.gz or not): magic 0x0000 08 ndim, ndim big-endian sizes, the bytes."""
-    try:
-        data = (gzip.open if path.suffix == ".gz" else open)(path, "rb").read()
-        ndim = data[3]
-        sizes = np.frombuffer(data, ">i4", ndim, offset=4)
-        if data[:3] != b"\x00\x00\x08":
-            raise ValueError("not an idx file of bytes")
-        return np.frombuffer(data, np.uint8, offset=4 + 4 * ndim).reshape(sizes).copy()
-    except (OSError, EOFError, IndexError, ValueError) as error:
-        raise LabError(f"{path} is damaged ({error}); delete it and fetch it again.") from None
-
-
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CIFAR10_BATCHES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
-
-
-def find_cifar10(name):
-    """The official binary release in DATA_DIR/cifar-10-batches-bin if it is there, else torchvision's pickles."""
-    binary = settings.DATA_DIR / "cifar-10-batches-bin"
-    pickled = settings.DATA_DIR / "cifar-10-batches-py"
-    if binary.exists():
-        files = [binary / file for file in CIFAR10_BATCHES if (binary / file).exists()]
-        if len(files) < len(CIFAR10_BATCHES):
-            raise LabError(f"{binary} holds {len(files)} of CIFAR-10's 6 files; delete the folder or complete it.")
-        return files
-    if not pickled.exists():
-        download(name, torchvision.datasets.CIFAR10, "www.cs.toronto.edu")
-    files = sorted(pickled.iterdir())
-    if not files:
-        raise LabError(f"{pickled} is empty; delete the folder or unpack cifar-10-python.tar.gz beside it.")
-    return files
-
-
-def read_cifar10(files, part):
-    """CIFAR-10 in either official layout -> images (N, 3, 32, 32), labels (N,)."""
-    if files[0].suffix != ".bin":
-        return read_cifar10_pickles(files[0].parent, part)
-    files = [path for path in files if path.name.startswith("data" if part == "train" else "test")]
-    records = np.concatenate([read_cifar10_binary(path) for path in files])
-    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
-
-
-def read_cifar10_binary(path):
-    """Records of 1 label byte and 3072 pixel bytes (red, green, blue planes): -> uint8 (N, 3073)."""
-    data = np.fromfile(path, np.uint8)
-    if len(data) == 0 or len(data) % 3073:
-        raise LabError(f"{path} has {len(data):,} bytes, no multiple of 3,073: delete it and fetch it again.")
-    records = data.reshape(-1, 3073)
-    if records[:, 0].max() > 9:
-        raise LabError(f"{path} has labels above 9, so it is no CIFAR-10 batch: delete it and fetch it again.")
-    return records
-
-
-def read_cifar10_pickles(folder, part):
-    """torchvision's own files, which torchvision unpickles only when their md5 is right."""
-    try:
-        dataset = torchvision.datasets.CIFAR10(folder.parent, train=part == "train")
-    except RuntimeError:
-        raise LabError(f"{folder} is incomplete or damaged (wrong md5); delete it and fetch it again.") from None
-    return dataset.data.transpose(0, 3, 1, 2), np.array(dataset.targets)
-
-
-@dataclass(frozen=True)
-class DatasetEntry:
-    """How to find, read and imitate one dataset."""
-
-    find_files: Callable  # name -> list of paths; raises DataMissing
-    read: Callable  # (paths, "train" | "test") -> images, targets
-    draw: Callable  # (n, seed) -> images, targets, target_names, factors
-    target_names: tuple[str, ...]
-
-
-DATASETS = {
-    "mnist": DatasetEntry(find_mnist, read_mnist, synthetic.draw_digits, tuple("0123456789")),
-    "cifar10": DatasetEntry(find_cifar10, read_cifar10, synthetic.draw_objects, CIFAR10_CLASSES),
-}

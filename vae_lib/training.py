@@ -1,10 +1,9 @@
 """The training loop, early stopping, and "train, or load what was trained before"."""
 
-import json
 import math
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import torch
 from tqdm import tqdm
@@ -12,16 +11,18 @@ from tqdm import tqdm
 from vae_lib import settings
 from vae_lib.data import to_float
 from vae_lib.errors import LabError
-from vae_lib.losses import LIKELIHOODS, elbo_loss
+from vae_lib.losses import LIKELIHOODS, ElboLoss, elbo_loss
 from vae_lib.metrics import evaluate
 from vae_lib.weights import (
+    copy_state,
+    describe_run,
+    difference,
     load_pretrained,
-    load_state,
     pretrained_path,
-    read_tensors,
+    resume,
     round_to_half,
+    save_checkpoint,
     save_pretrained,
-    write_tensors,
 )
 
 
@@ -155,12 +156,12 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
         while len(history) < config.epochs and not is_stopped(history, config):
             epoch = len(history) + 1
             start = time.perf_counter()
-            losses = dict(zip(("train_loss", "train_reconstruction", "train_kl"),
-                              train_epoch(model, train, optimizer, config, epoch, bar.update)))  # fmt: skip
+            means = train_epoch(model, train, optimizer, config, epoch, bar.update)
+            losses = {f"train_{part}": value for part, value in zip(ElboLoss._fields, means)}
             if val is not None:
                 with autocast(settings.DEVICE, config.precision):
-                    val_losses = evaluate(model, val, config.beta, config.likelihood, sample=True)
-                losses |= dict(zip(("val_loss", "val_reconstruction", "val_kl"), val_losses))
+                    means = evaluate(model, val, config.beta, config.likelihood, sample=True)
+                losses |= {f"val_{part}": value for part, value in zip(ElboLoss._fields, means)}
             if not all(math.isfinite(value) for value in losses.values()):
                 model.load_state_dict(best)
                 raise LabError(
@@ -202,62 +203,6 @@ def is_stopped(history, config):
 def best_epoch(history):
     """Epoch of the lowest validation loss; without validation the last epoch; 0 before the first."""
     return min(history, key=lambda row: (row.get("val_loss", 0), -row["epoch"]), default={"epoch": 0})["epoch"]
-
-
-def describe_run(model, train, val, config):
-    """What must agree for two runs to be the same run, as JSON would give it back."""
-    data = {"name": train.name, "source": train.source, "image_shape": train.image_shape, "train": len(train)}
-    data["val"] = 0 if val is None else len(val)
-    return json.loads(json.dumps({"config": asdict(config), "model": model.config, "data": data}))
-
-
-def difference(run, record):
-    """The first thing in which a run and a record differ, in words; None if nothing does."""
-    for part in ("config", "model", "data"):
-        ours, theirs = run[part], record.get(part, {})
-        for key in ours | theirs:
-            if ours.get(key) != theirs.get(key):
-                return f"{part} {key} is {ours.get(key)!r} here and {theirs.get(key)!r} there"
-    return None
-
-
-def copy_state(model):
-    """A copy of the model's parameters and buffers."""
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def save_checkpoint(path, model, optimizer, best, run):
-    """Write all that a run needs to go on: weights, best weights, optimiser state, history."""
-    state = optimizer.state_dict()["state"]
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"best.{name}": tensor.clone() for name, tensor in best.items()}
-    tensors |= {f"optimizer.{i}.{key}": value for i, values in state.items() for key, value in values.items()}
-    write_tensors(path, tensors, run)
-
-
-def resume(path, model, optimizer, run):
-    """Restore model and optimiser from a checkpoint: -> (history, best weights)."""
-    tensors, record = read_tensors(path)
-    if other := difference(run, record):
-        raise LabError(f"{path} belongs to another run: {other}; delete it to start afresh.")
-    groups = {"model": {}, "best": {}, "optimizer": {}}
-    for name, tensor in tensors.items():
-        group, key = name.split(".", 1)
-        groups[group][key] = tensor.to(settings.DEVICE)
-    load_state(model, groups["best"], path)
-    best = copy_state(model)
-    load_state(model, groups["model"], path)
-    state = {}
-    for i, parameter in enumerate(model.parameters()):
-        names = [key for key in groups["optimizer"] if key.startswith(f"{i}.")]
-        state[i] = {key.split(".")[1]: like(groups["optimizer"][key], parameter) for key in names}
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return record["history"], best
-
-
-def like(tensor, parameter):
-    """The tensor in the memory layout of its parameter, which fused optimisers take for granted."""
-    return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
 
 
 def train_or_load(name, build, config, train, val, test=None):
@@ -305,4 +250,5 @@ def summary(record):
     """One line on a record: what the model was trained on, for how long, how well."""
     data, last = record["data"], record["history"][-1]
     losses = ", ".join(f"{key.replace('_', ' ')} {last[key]:.2f}" for key in ("train_loss", "val_loss") if key in last)
-    return f"{data['source']} {data['name']} ({record['profile']} profile), {last['epoch']} epochs, {losses}"
+    epochs = f"{last['epoch']} epoch{'s' if last['epoch'] > 1 else ''}"
+    return f"{data['source']} {data['name']} ({record['profile']} profile), {epochs}, {losses}"

@@ -1,4 +1,4 @@
-"""Weights and checkpoints on disk: safetensors (no pickle) with a JSON record in the header.
+"""Weights and checkpoints on disk: safetensors (no pickle) with the record of the run as JSON in the header.
 
 Every file is written under a temporary name and renamed, so what is on disk is whole: the old one or the new one.
 """
@@ -6,6 +6,7 @@ Every file is written under a temporary name and renamed, so what is on disk is 
 import json
 import os
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -93,3 +94,62 @@ def load_pretrained(name):
 def pretrained_path(name):
     """Where the weights called `name` lie or would lie."""
     return Path(settings.PRETRAINED_DIR) / f"{name}.safetensors"
+
+
+# --- checkpoints of unfinished runs ---
+
+
+def describe_run(model, train, val, config):
+    """What must agree for two runs to be the same run, as JSON would give it back."""
+    data = {"name": train.name, "source": train.source, "image_shape": train.image_shape, "train": len(train)}
+    data["val"] = 0 if val is None else len(val)
+    return json.loads(json.dumps({"config": asdict(config), "model": model.config, "data": data}))
+
+
+def difference(run, record):
+    """The first thing in which a run and a record differ, in words; None if nothing does."""
+    for part in ("config", "model", "data"):
+        ours, theirs = run[part], record.get(part, {})
+        for key in ours | theirs:
+            if ours.get(key) != theirs.get(key):
+                return f"{part} {key} is {ours.get(key)!r} here and {theirs.get(key)!r} there"
+    return None
+
+
+def copy_state(model):
+    """A copy of the model's parameters and buffers."""
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def save_checkpoint(path, model, optimizer, best, run):
+    """Write all that a run needs to go on: weights, best weights, optimiser state, history."""
+    state = optimizer.state_dict()["state"]
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"best.{name}": tensor.clone() for name, tensor in best.items()}
+    tensors |= {f"optimizer.{i}.{key}": value for i, values in state.items() for key, value in values.items()}
+    write_tensors(path, tensors, run)
+
+
+def resume(path, model, optimizer, run):
+    """Restore model and optimiser from a checkpoint: -> (history, best weights)."""
+    tensors, record = read_tensors(path)
+    if other := difference(run, record):
+        raise LabError(f"{path} belongs to another run: {other}; delete it to start afresh.")
+    groups = {"model": {}, "best": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        group, key = name.split(".", 1)
+        groups[group][key] = tensor.to(settings.DEVICE)
+    load_state(model, groups["best"], path)
+    best = copy_state(model)
+    load_state(model, groups["model"], path)
+    state = {}
+    for i, parameter in enumerate(model.parameters()):
+        names = [key for key in groups["optimizer"] if key.startswith(f"{i}.")]
+        state[i] = {key.split(".")[1]: like(groups["optimizer"][key], parameter) for key in names}
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return record["history"], best
+
+
+def like(tensor, parameter):
+    """The tensor in the memory layout of its parameter, which fused optimisers take for granted."""
+    return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
