@@ -251,4 +251,5 @@ def summary(record):
     data, last = record["data"], record["history"][-1]
     losses = ", ".join(f"{key.replace('_', ' ')} {last[key]:.2f}" for key in ("train_loss", "val_loss") if key in last)
     epochs = f"{last['epoch']} epoch{'s' if last['epoch'] > 1 else ''}"
-    return f"{data['source']} {data['name']} ({record['profile']} profile), {epochs}, {losses}"
+    how = f"{record['profile']} profile, {record['device']}"
+    return f"{data['source']} {data['name']} ({how}), {epochs}, {losses}"
