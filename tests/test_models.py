@@ -5,7 +5,7 @@ import torch
 
 from vae_lib import FCVAE, Autoencoder, ConvVAE, elbo_loss, reparameterize
 from vae_lib.errors import LabError
-from vae_lib.models import build_model, count_parameters
+from vae_lib.models import ConvTranspose2d, build_model, count_parameters
 
 BUILDERS = {
     "fc": lambda: FCVAE((1, 7, 5), hidden=(16,), latent_dim=3),
@@ -111,6 +111,17 @@ def test_parameter_counts_by_hand():
     down, up = convolutions + 32 + 64 + 128, convolutions + 64 + 32 + 3
     linear = 2048 * 256 + 256 + 128 * 2048 + 2048
     assert count_parameters(ConvVAE((3, 32, 32))) == down + up + linear
+
+
+def test_our_transposed_convolution_is_pytorch_s():
+    ours, theirs = ConvTranspose2d(3, 5, 4, stride=2, padding=1), torch.nn.ConvTranspose2d(3, 5, 4, stride=2, padding=1)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, 6, 7)
+    torch.testing.assert_close(ours(x), theirs(x))
+    for layer in (ours, theirs):
+        layer(x).square().sum().backward()
+    torch.testing.assert_close(ours.bias.grad, theirs.bias.grad)
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
 
 
 @pytest.mark.parametrize("side", [30, 4, 33])

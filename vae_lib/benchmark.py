@@ -59,6 +59,9 @@ def plain_loop(images):
     """The textbook's training: -> a function that runs epoch k and returns its mean loss."""
     torch.manual_seed(0)
     model = ConvVAE((3, 32, 32)).to(settings.DEVICE)
+    for layer in model.decoder:
+        if isinstance(layer, torch.nn.ConvTranspose2d):
+            layer.__class__ = torch.nn.ConvTranspose2d  # PyTorch's own layer, not ours
     optimizer = torch.optim.Adam(model.parameters(), CONFIG.lr)
     dataset = PILDataset(load_dataset("cifar10", "train", limit=images))
     return lambda epoch: plain_epoch(model, dataset, optimizer, CONFIG, epoch)

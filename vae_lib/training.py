@@ -101,7 +101,7 @@ def train_epoch(model, dataset, optimizer, config, epoch, advance):
     for step, indices in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, (epoch - 1 + step / len(batches)) / config.epochs)
-        x = to_float(dataset.images[indices].to(device)).contiguous(memory_format=torch.channels_last)
+        x = to_float(dataset.images[indices].to(device).contiguous(memory_format=torch.channels_last))
         if config.mirror:
             flipped = torch.rand(len(x), generator=order).to(device) < 0.5
             x = torch.where(flipped[:, None, None, None], x.flip(3), x)
