@@ -18,7 +18,7 @@ from vae_lib import settings
 from vae_lib.data import load_dataset, show_setup
 from vae_lib.losses import elbo_loss
 from vae_lib.models import ConvVAE
-from vae_lib.training import TrainConfig, train_epoch
+from vae_lib.training import TrainConfig, prepare, train_epoch
 
 CONFIG = TrainConfig(batch_size=128, lr=5e-4)
 
@@ -69,10 +69,9 @@ def plain_loop(images):
 
 def our_loop(images):
     """vae_lib's training, as `fit` sets it up: -> a function that runs epoch k and returns its mean loss."""
-    settings.keep_freed_memory()
     torch.manual_seed(0)
-    model = ConvVAE((3, 32, 32)).to(settings.DEVICE, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), CONFIG.lr, weight_decay=0, fused=True)
+    model = ConvVAE((3, 32, 32))
+    optimizer = prepare(model, CONFIG)
     train = load_dataset("cifar10", "train", limit=images)
     return lambda epoch: train_epoch(model, train, optimizer, CONFIG, epoch, lambda n: None)[0]
 

@@ -122,6 +122,13 @@ def autocast(device, precision):
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
 
+def prepare(model, config):
+    """Put the model where and how it trains fastest, in place: -> its optimiser."""
+    settings.keep_freed_memory()
+    model.to(settings.DEVICE, memory_format=torch.channels_last)  # convolutions are faster in this layout
+    return torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+
+
 def fit(model, train, val, config, checkpoint=None, progress=True, name="training"):
     """Train a model in place and return the record of the run (a JSON-able dict).
 
@@ -135,9 +142,7 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
     """
     if len(train) == 0 or (val is not None and len(val) == 0):
         raise LabError("The training or validation set is empty; give at least one image, or val=None.")
-    settings.keep_freed_memory()
-    model.to(settings.DEVICE, memory_format=torch.channels_last)  # convolutions are faster in this layout
-    optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+    optimizer = prepare(model, config)
     run = describe_run(model, train, val, config)
     history, best = [], copy_state(model)
     if checkpoint is not None and checkpoint.exists():

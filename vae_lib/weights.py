@@ -7,7 +7,6 @@ import json
 import os
 import uuid
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -93,7 +92,7 @@ def load_pretrained(name):
 
 def pretrained_path(name):
     """Where the weights called `name` lie or would lie."""
-    return Path(settings.PRETRAINED_DIR) / f"{name}.safetensors"
+    return settings.PRETRAINED_DIR / f"{name}.safetensors"
 
 
 # --- checkpoints of unfinished runs ---
