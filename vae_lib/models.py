@@ -135,6 +135,20 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         return y + self.bias.to(y.dtype)[:, None, None]
 
 
+class ToImage(nn.ConvTranspose2d):
+    """nn.ConvTranspose2d(kernel 4, stride 2, padding 1) for few output channels, where oneDNN is slow: each 2x2 block
+    of output pixels sees 3x3 inputs, so it is a convolution to 4 times the channels, reshuffled into pixels.
+
+    Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?".
+    """
+
+    def forward(self, x):
+        n_in, n_out = self.weight.shape[:2]
+        taps = F.pad(self.weight, (1, 1, 1, 1)).view(n_in, n_out, 3, 2, 3, 2).flip(2, 4)
+        kernel = taps.permute(1, 3, 5, 0, 2, 4).reshape(4 * n_out, n_in, 3, 3)
+        return F.pixel_shuffle(F.conv2d(x, kernel, self.bias.repeat_interleave(4), padding=1), 2)
+
+
 class ConvVAE(VAE):
     """Convolutional VAE: each entry of `channels` halves height and width by Conv(4, stride 2, padding 1).
 
@@ -177,7 +191,7 @@ class ConvVAE(VAE):
             nn.Linear(latent_dim, prod(features)),
             nn.Unflatten(1, features),
             *up,
-            ConvTranspose2d(channels[0], image_shape[0], 4, stride=2, padding=1),
+            ToImage(channels[0], image_shape[0], 4, stride=2, padding=1),
         )
         super().__init__(
             encoder,
