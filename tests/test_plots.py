@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from vae_lib import settings
-from vae_lib.plots import plot_bars, plot_history, save_figure, show_images, show_rows, show_table, tile
+from vae_lib.plots import (
+    plot_bars,
+    plot_history,
+    plot_lines,
+    plot_points,
+    save_figure,
+    show_images,
+    show_rows,
+    show_table,
+    tile,
+)
 
 
 def test_tile_puts_images_row_by_row():
@@ -37,6 +47,30 @@ def test_history_has_a_line_for_training_and_one_for_validation():
 def test_bars_have_the_values():
     figure = plot_bars({"a": {"x": 1.0, "y": 2.0}, "b": {"x": 3.0, "y": 4.0}}, "height")
     assert [bar.get_height() for bar in figure.axes[0].patches] == [1, 2, 3, 4]
+
+
+def test_lines_have_the_values_and_their_errors():
+    panels = {"left": {"a": ([1, 10], [2.0, 3.0])}, "right": {"b": ([1, 10], [4.0, 5.0], [0.5, 1.0])}}
+    left, right = plot_lines(panels, "size", "error", log_x=True).axes
+    assert left.lines[0].get_ydata().tolist() == [2, 3] and right.lines[0].get_ydata().tolist() == [4, 5]
+    assert [(low[1], high[1]) for low, high in right.collections[0].get_segments()] == [(3.5, 4.5), (4, 6)]
+    assert [label.get_text() for label in right.get_xticklabels()] == ["1", "10"]
+    assert left.get_ylim() == right.get_ylim()
+
+
+def test_points_are_coloured_by_class():
+    z, targets = torch.arange(12.0).view(6, 2), torch.tensor([0, 1, 1, 0, 2, 2])
+    (axis,) = plot_points({"codes": z}, "", targets, ("a", "b", "c"), radius=2.0).axes
+    assert len(axis.collections) == 3 and axis.patches[0].radius == 2.0
+    for k, points in enumerate(axis.collections):
+        assert points.get_offsets().tolist() == z[targets == k].tolist() and points.get_label() == "abc"[k]
+
+
+def test_points_without_classes():
+    z = torch.arange(12.0).view(6, 2)
+    left, right = plot_points({"a": z, "b": 9 * z}, same_scale=True).axes
+    assert left.get_xlim() == right.get_xlim()
+    assert left.collections[0].get_offsets().tolist() == z.tolist() and right.get_title() == "b"
 
 
 def test_table_is_markdown():

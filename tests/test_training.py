@@ -8,7 +8,7 @@ import torch
 
 from vae_lib import FCVAE, Autoencoder, ConvVAE, TrainConfig, fit, load_pretrained, settings, train_or_load
 from vae_lib.errors import LabError
-from vae_lib.metrics import evaluate, per_class_error, per_image
+from vae_lib.metrics import evaluate
 from vae_lib.training import best_epoch, learning_rate, stops_at
 from vae_lib.weights import pretrained_path, read_tensors
 
@@ -299,20 +299,18 @@ def test_the_lab_budget_bounds_the_images_of_a_training(tiny, use_profile, monke
     assert not settings.PRETRAINED_DIR.exists()
 
 
-# --- metrics ---
-
-
-def test_metrics_against_a_plain_loop(tiny):
-    model = seeded(fc).eval()
-    errors, kls = per_image(model, tiny)
-    for k in (0, 63):
-        x = tiny.images[k : k + 1].float() / 255
-        mu, logvar = model.encode(x)
-        assert errors[k].item() == pytest.approx(((model.decode(mu) - x) ** 2).sum().item(), rel=1e-5)
-        assert kls[k].item() == pytest.approx((0.5 * (mu**2 + logvar.exp() - logvar - 1)).sum().item(), rel=1e-4)
-    by_class = per_class_error(model, tiny)
-    assert by_class["3"] == pytest.approx(errors[tiny.targets == 3].mean().item())
-    total = evaluate(model, tiny, beta=2.0)
-    assert total.loss == pytest.approx(errors.mean().item() + 2 * kls.mean().item())
-    assert evaluate(model, tiny, sample=True, seed=1) == evaluate(model, tiny, sample=True, seed=1)
-    assert evaluate(model, tiny, sample=True, seed=1) != evaluate(model, tiny, sample=True, seed=2)
+def test_repeats_use_other_seeds_and_are_shipped(tiny, use_profile, capsys):
+    use_profile("full")
+    _, record = train_or_load("r", fc, CONFIG, tiny, tiny, test=tiny, repeats=2)
+    assert [repeat["seed"] for repeat in record["repeats"]] == [CONFIG.seed + 1, CONFIG.seed + 2]
+    losses = [run["test"]["one_sample"][0] for run in (record, *record["repeats"])]
+    assert len(set(losses)) == 3 and max(losses) < 1.2 * min(losses)
+    torch.manual_seed(CONFIG.seed + 1)
+    alone = fit(fc(), tiny, tiny, dataclasses.replace(CONFIG, seed=CONFIG.seed + 1), progress=False)
+    last = record["repeats"][0]["history"][-1]
+    assert last["val_loss"] == alone["history"][-1]["val_loss"]
+    use_profile("lab")
+    capsys.readouterr()
+    assert train_or_load("r", fc, CONFIG, tiny, tiny, test=tiny, repeats=2)[1] == record
+    train_or_load("r", fc, CONFIG, tiny, tiny, test=tiny, repeats=3)
+    assert "since 3 repeats are asked for and 2 are there" in capsys.readouterr().out

@@ -1,4 +1,6 @@
-"""Numbers on a whole dataset: losses and errors per image."""
+"""Numbers on a whole dataset: losses and errors per image, latent codes and what they carry."""
+
+import math
 
 import torch
 
@@ -41,3 +43,53 @@ def per_class_error(model, dataset, likelihood="mse"):
     errors, _ = per_image(model, dataset, likelihood)
     names = enumerate(dataset.target_names)
     return {name: errors[dataset.targets == k].mean().item() for k, name in names}
+
+
+@torch.no_grad()
+def posterior(model, dataset):
+    """q(z|x) of every image: -> mu (N, latent_dim), logvar (N, latent_dim) on the CPU; logvar None: autoencoder."""
+    model.eval()
+    device = next(model.parameters()).device
+    parts = [model.encode(to_float(images.to(device))) for images in dataset.images.split(BATCH)]
+    mu, logvar = zip(*parts)
+    return torch.cat(mu).cpu(), None if logvar[0] is None else torch.cat(logvar).cpu()
+
+
+def kl_per_dimension(mu, logvar):
+    """What each latent dimension tells about an image, in nats: its KL to the prior, averaged over the images.
+
+    mu, logvar: (N, latent_dim) -> (latent_dim,); the sum is the mean of `kl_divergence`.
+    """
+    return (0.5 * (mu.square() + logvar.exp() - logvar - 1)).mean(dim=0)
+
+
+def active_units(mu, threshold=0.01):
+    """Which latent dimensions follow the image: the variance of their posterior mean over the images exceeds 0.01.
+
+    mu: (N, latent_dim) of at least two images -> bool (latent_dim,). Burda et al. 2016, "Importance Weighted
+    Autoencoders", section 5.2.
+    """
+    return mu.var(dim=0) > threshold
+
+
+@torch.no_grad()
+def importance_weighted_bound(model, dataset, k, likelihood="mse", seed=0):
+    """Lower bound of log p(x) from k draws of z, for every image: (N,) float64, in nats, on the scale of `elbo_loss`.
+
+    log mean_i p(x|z_i) p(z_i) / q(z_i|x). k = 1 is a draw of the ELBO, minus `elbo_loss`; in expectation it grows with
+    k, towards log p(x). As in `elbo_loss`, "mse" leaves out the constant of its Gaussian, -pixels/2 log(pi).
+    Burda et al. 2016, "Importance Weighted Autoencoders", equation 8.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    bounds = []
+    for images in dataset.images.split(max(1, 5_000 // k)):
+        x = to_float(images.to(device)).repeat_interleave(k, dim=0)
+        mu, logvar = (part.repeat_interleave(k, dim=0) for part in model.encode(x[::k]))
+        z = reparameterize(mu, logvar, generator)
+        log_likelihood = -reconstruction_error(model.decode(z), x, likelihood)
+        log_prior_over_q = 0.5 * ((z - mu).square() / logvar.exp() + logvar - z.square()).sum(dim=1)
+        log_weights = (log_likelihood + log_prior_over_q).double().view(-1, k)
+        bounds.append(log_weights.logsumexp(dim=1) - math.log(k))
+    return torch.cat(bounds).cpu()

@@ -11,12 +11,12 @@ from vae_lib import settings
 from vae_lib.data import to_float
 
 DPI = 90
-COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")
+COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
 
 
-def new_figure(width, height, columns=1):
+def new_figure(width, height, columns=1, **options):
     """A figure and its axes (an array for several columns), closed for pyplot so that it is shown only once."""
-    figure, axes = plt.subplots(1, columns, figsize=(width, height), dpi=DPI, layout="constrained")
+    figure, axes = plt.subplots(1, columns, figsize=(width, height), dpi=DPI, layout="constrained", **options)
     plt.close(figure)
     return figure, axes
 
@@ -29,10 +29,10 @@ def tile(images, columns):
     return make_grid(images.clamp(0, 1), nrow=columns, padding=2, pad_value=1.0).permute(1, 2, 0).numpy()
 
 
-def show_images(images, title="", columns=10):
-    """Images (N, C, H, W), row by row."""
+def show_images(images, title="", columns=10, inches=0.75):
+    """Images (N, C, H, W), row by row, each so many inches wide."""
     picture = tile(images, columns)
-    width = 0.75 * columns
+    width = inches * columns
     figure, axis = new_figure(width, width * picture.shape[0] / picture.shape[1] + 0.3)
     axis.imshow(picture, interpolation="nearest")
     axis.set_title(title, fontsize=10)
@@ -86,6 +86,53 @@ def plot_history(records, title=""):
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
     figure.suptitle(f"{title} (solid: training, dashed: validation)", fontsize=10)
+    return figure
+
+
+def plot_lines(panels, xlabel, ylabel, title="", log_x=False, log_y=False):
+    """Curves, panels side by side on one y axis: {panel: {series: (x, y) or (x, y, error of y)}}.
+
+    Up to 20 points are marked; a longer series is a line. log_x: a logarithmic axis whose ticks are the x themselves.
+    """
+    figure, axes = new_figure(4.2 * len(panels) + 1, 3.6, columns=len(panels), sharey=True)
+    for axis, (name, series) in zip(np.atleast_1d(axes), panels.items()):
+        for colour, (label, (x, y, *error)) in zip(COLOURS, series.items()):
+            marker = "o" if len(x) <= 20 else None
+            axis.errorbar(x, y, *error, color=colour, label=label, marker=marker, markersize=3, capsize=3)
+        if log_x:
+            axis.set_xscale("log")
+            axis.set_xticks(x, map(str, x))
+            axis.minorticks_off()
+        if log_y:
+            axis.set_yscale("log")
+        axis.set(xlabel=xlabel, ylabel=ylabel, title=name)
+        axis.legend(fontsize=8, ncols=2 if len(series) > 5 else 1)
+        axis.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def plot_points(panels, title="", targets=None, target_names=(), radius=None, same_scale=False):
+    """Points in the plane, such as two-dimensional codes, panels side by side: {panel: points (N, 2)}.
+
+    targets (N,) and target_names: colour the points by class. radius: draw a dashed circle around 0; of the prior
+    N(0, I), 2.45 holds 95 %. same_scale: one x and one y axis for all panels.
+    """
+    size = (4 * len(panels) + (targets is not None), 4)
+    figure, axes = new_figure(*size, columns=len(panels), sharex=same_scale, sharey=same_scale)
+    for axis, (name, points) in zip(np.atleast_1d(axes), panels.items()):
+        if targets is None:
+            axis.scatter(*points.T, s=2)
+        for k, (colour, label) in enumerate(zip(COLOURS, target_names)):
+            axis.scatter(*points[targets == k].T, s=2, color=colour, label=label)
+        if radius is not None:
+            axis.add_patch(plt.Circle((0, 0), radius, fill=False, linestyle="--", linewidth=1))
+        axis.set_title(name, fontsize=10)
+        axis.set_aspect("equal", adjustable="box" if same_scale else "datalim")
+        axis.grid(alpha=0.3)
+    if targets is not None:
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", markerscale=4, fontsize=8)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 
