@@ -68,7 +68,9 @@ def test_points_are_coloured_by_class():
 
 def test_points_without_classes():
     z = torch.arange(12.0).view(6, 2)
-    left, right = plot_points({"a": z, "b": 9 * z}, same_scale=True).axes
+    figure = plot_points({"a": z, "b": 9 * z}, same_scale=True)
+    figure.canvas.draw()
+    left, right = figure.axes
     assert left.get_xlim() == right.get_xlim()
     assert left.collections[0].get_offsets().tolist() == z.tolist() and right.get_title() == "b"
 
