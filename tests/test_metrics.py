@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from vae_lib import FCVAE, Autoencoder, elbo_loss, kl_divergence, to_float
+from vae_lib import FCVAE, Autoencoder, elbo_loss, kl_divergence, metrics, to_float
+from vae_lib.errors import LabError
 from vae_lib.metrics import (
     active_units,
     evaluate,
@@ -39,10 +40,9 @@ def test_metrics_against_a_plain_loop(model, tiny):
     assert evaluate(model, tiny, sample=True, seed=1) != evaluate(model, tiny, sample=True, seed=2)
 
 
-def test_posterior_is_that_of_the_encoder(model, tiny):
-    mu, logvar = posterior(model, tiny)
-    assert mu.shape == logvar.shape == (64, 3)
-    torch.testing.assert_close((mu[:5], logvar[:5]), tuple(model.encode(to_float(tiny.images[:5]))))
+def test_posterior_is_that_of_the_encoder(model, tiny, monkeypatch):
+    monkeypatch.setattr(metrics, "BATCH", 10)
+    torch.testing.assert_close(posterior(model, tiny), tuple(model.encode(to_float(tiny.images))))
     assert posterior(Autoencoder((1, 8, 8), (16,), 3), tiny)[1] is None
 
 
@@ -50,6 +50,8 @@ def test_kl_per_dimension_adds_up_to_the_kl(model, tiny):
     mu, logvar = posterior(model, tiny)
     parts = kl_per_dimension(mu, logvar)
     assert parts.shape == (3,) and parts.sum().item() == pytest.approx(kl_divergence(mu, logvar).mean().item())
+    one_speaks = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert kl_per_dimension(one_speaks, torch.zeros(2, 2)).tolist() == [0.5, 0]
 
 
 def test_active_units_follow_the_image():
@@ -116,10 +118,13 @@ def test_the_bound_grows_with_k_towards_the_likelihood(nine_pixels):
 
 @pytest.mark.parametrize("likelihood", ["mse", "bce"])
 def test_one_draw_is_the_elbo(model, tiny, likelihood):
+    with torch.no_grad():
+        model.encoder[-1].weight.mul_(8)  # an untrained posterior is nearly the prior: nothing to get wrong
     draws = [importance_weighted_bound(model, tiny, 1, likelihood, seed).mean().item() for seed in range(40)]
     x = to_float(tiny.images)
     mu, logvar = model.encode(x)
     elbos = [-elbo_loss(model(x)[0], x, mu, logvar, likelihood=likelihood).loss.item() for _ in range(40)]
+    assert kl_divergence(mu, logvar).mean() > 3
     spread = torch.tensor(draws + elbos).std().item() / math.sqrt(20)
     assert sum(draws) / 40 == pytest.approx(sum(elbos) / 40, abs=4 * spread)
 
@@ -130,3 +135,10 @@ def test_the_bound_does_not_depend_on_the_chunks(model, tiny):
     few = importance_weighted_bound(model, tiny, 500, seed=1)
     torch.testing.assert_close(many, few, atol=0.5, rtol=0)
     assert (many - many.mean()).abs().max() > 0.5  # the images differ by more than that
+
+
+def test_the_bound_needs_a_posterior_and_a_draw(model, tiny):
+    with pytest.raises(LabError, match="at least one draw"):
+        importance_weighted_bound(model, tiny, 0)
+    with pytest.raises(LabError, match="an Autoencoder has none"):
+        importance_weighted_bound(Autoencoder((1, 8, 8), (16,), 3), tiny, 5)

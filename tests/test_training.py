@@ -301,7 +301,8 @@ def test_the_lab_budget_bounds_the_images_of_a_training(tiny, use_profile, monke
 
 def test_repeats_use_other_seeds_and_are_shipped(tiny, use_profile, capsys):
     use_profile("full")
-    _, record = train_or_load("r", fc, CONFIG, tiny, tiny, test=tiny, repeats=2)
+    model, record = train_or_load("r", fc, CONFIG, tiny, tiny, test=tiny, repeats=2)
+    assert same_weights(model, train_or_load("alone", fc, CONFIG, tiny, tiny)[0])  # the first seed's are kept
     assert [repeat["seed"] for repeat in record["repeats"]] == [CONFIG.seed + 1, CONFIG.seed + 2]
     losses = [run["test"]["one_sample"][0] for run in (record, *record["repeats"])]
     assert len(set(losses)) == 3 and max(losses) < 1.2 * min(losses)
@@ -311,6 +312,9 @@ def test_repeats_use_other_seeds_and_are_shipped(tiny, use_profile, capsys):
     assert last["val_loss"] == alone["history"][-1]["val_loss"]
     use_profile("lab")
     capsys.readouterr()
-    assert train_or_load("r", fc, CONFIG, tiny, tiny, test=tiny, repeats=2)[1] == record
+    loaded, loaded_record = train_or_load("r", fc, CONFIG, tiny, tiny, test=tiny, repeats=2)
+    assert same_weights(loaded, model) and loaded_record == record
     train_or_load("r", fc, CONFIG, tiny, tiny, test=tiny, repeats=3)
     assert "since 3 repeats are asked for and 2 are there" in capsys.readouterr().out
+    train_or_load("alone", fc, CONFIG, tiny, tiny, test=tiny)
+    assert "since they were never tested" in capsys.readouterr().out

@@ -5,6 +5,7 @@ import math
 import torch
 
 from vae_lib.data import to_float
+from vae_lib.errors import LabError
 from vae_lib.losses import ElboLoss, kl_divergence, reconstruction_error
 from vae_lib.models import reparameterize
 
@@ -47,7 +48,7 @@ def per_class_error(model, dataset, likelihood="mse"):
 
 @torch.no_grad()
 def posterior(model, dataset):
-    """q(z|x) of every image: -> mu (N, latent_dim), logvar (N, latent_dim) on the CPU; logvar None: autoencoder."""
+    """q(z|x) of every image: -> mu, logvar, both (N, latent_dim), on the CPU; of an Autoencoder (codes, None)."""
     model.eval()
     device = next(model.parameters()).device
     parts = [model.encode(to_float(images.to(device))) for images in dataset.images.split(BATCH)]
@@ -56,18 +57,19 @@ def posterior(model, dataset):
 
 
 def kl_per_dimension(mu, logvar):
-    """What each latent dimension tells about an image, in nats: its KL to the prior, averaged over the images.
+    """What each latent dimension costs per image, in nats: its KL to the prior, averaged over the images.
 
+    It is also the most that the dimension can tell about an image: an upper bound of their mutual information.
     mu, logvar: (N, latent_dim) -> (latent_dim,); the sum is the mean of `kl_divergence`.
     """
     return (0.5 * (mu.square() + logvar.exp() - logvar - 1)).mean(dim=0)
 
 
 def active_units(mu, threshold=0.01):
-    """Which latent dimensions follow the image: the variance of their posterior mean over the images exceeds 0.01.
+    """Which latent dimensions follow the image: the variance of the posterior mean over the images exceeds a threshold.
 
     mu: (N, latent_dim) of at least two images -> bool (latent_dim,). Burda et al. 2016, "Importance Weighted
-    Autoencoders", section 5.2.
+    Autoencoders", section 5.2, with their threshold.
     """
     return mu.var(dim=0) > threshold
 
@@ -76,17 +78,20 @@ def active_units(mu, threshold=0.01):
 def importance_weighted_bound(model, dataset, k, likelihood="mse", seed=0):
     """Lower bound of log p(x) from k draws of z, for every image: (N,) float64, in nats, on the scale of `elbo_loss`.
 
-    log mean_i p(x|z_i) p(z_i) / q(z_i|x). k = 1 is a draw of the ELBO, minus `elbo_loss`; in expectation it grows with
-    k, towards log p(x). As in `elbo_loss`, "mse" leaves out the constant of its Gaussian, -pixels/2 log(pi).
-    Burda et al. 2016, "Importance Weighted Autoencoders", equation 8.
+    log mean_i p(x|z_i) p(z_i) / q(z_i|x), beta = 1. With k = 1 its expectation is the ELBO, minus `elbo_loss`; it grows
+    with k, towards log p(x). As in `elbo_loss`, "mse" leaves out the constant of its Gaussian, -pixels/2 log(pi).
+    Raises LabError for k < 1 or a model without a posterior. Burda et al. 2016, "Importance Weighted Autoencoders",
+    equation 8.
     """
+    if k < 1 or model.encode(to_float(dataset.images[:1].to(next(model.parameters()).device)))[1] is None:
+        raise LabError(f"The bound needs at least one draw (k = {k}) of a posterior; an Autoencoder has none.")
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     bounds = []
     for images in dataset.images.split(max(1, 5_000 // k)):
-        x = to_float(images.to(device)).repeat_interleave(k, dim=0)
-        mu, logvar = (part.repeat_interleave(k, dim=0) for part in model.encode(x[::k]))
+        x = to_float(images.to(device))
+        x, mu, logvar = (part.repeat_interleave(k, dim=0) for part in (x, *model.encode(x)))
         z = reparameterize(mu, logvar, generator)
         log_likelihood = -reconstruction_error(model.decode(z), x, likelihood)
         log_prior_over_q = 0.5 * ((z - mu).square() / logvar.exp() + logvar - z.square()).sum(dim=1)

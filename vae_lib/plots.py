@@ -116,22 +116,23 @@ def plot_points(panels, title="", targets=None, target_names=(), radius=None, sa
     """Points in the plane, such as two-dimensional codes, panels side by side: {panel: points (N, 2)}.
 
     targets (N,) and target_names: colour the points by class. radius: draw a dashed circle around 0; of the prior
-    N(0, I), 2.45 holds 95 %. same_scale: one x and one y axis for all panels.
+    N(0, I), 2.45 holds 95 %. same_scale: one x and one y axis for all panels. Points are drawn in random order, so that
+    no class hides another.
     """
     size = (4 * len(panels) + (targets is not None), 4)
     figure, axes = new_figure(*size, columns=len(panels), sharex=same_scale, sharey=same_scale)
     for axis, (name, points) in zip(np.atleast_1d(axes), panels.items()):
-        if targets is None:
-            axis.scatter(*points.T, s=2)
-        for k, (colour, label) in enumerate(zip(COLOURS, target_names)):
-            axis.scatter(*points[targets == k].T, s=2, color=colour, label=label)
+        order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))
+        colours = COLOURS[0] if targets is None else [COLOURS[k] for k in targets[order]]
+        axis.scatter(*points[order].T, s=2, c=colours)
         if radius is not None:
             axis.add_patch(plt.Circle((0, 0), radius, fill=False, linestyle="--", linewidth=1))
         axis.set_title(name, fontsize=10)
         axis.set_aspect("equal", adjustable="box" if same_scale else "datalim")
         axis.grid(alpha=0.3)
     if targets is not None:
-        figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", markerscale=4, fontsize=8)
+        dots = [plt.Line2D([], [], linestyle="", marker="o", color=c) for c, _ in zip(COLOURS, target_names)]
+        figure.legend(dots, target_names, loc="outside right upper", fontsize=8)
     figure.suptitle(title, fontsize=10)
     return figure
 

@@ -216,7 +216,7 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0):
     build: function without arguments that returns an untrained model; test: measured once, after training, and
     kept in the record as record["test"] = {"posterior_mean": [loss, reconstruction, kl], "one_sample": [...]}.
     repeats: train that many more models with the next seeds, to see how much chance is in a result; only their numbers
-    are kept, as record["repeats"] = a list of {"seed", "history", "test"}.
+    are kept, as record["repeats"] = a list of {"seed", "history", "test"} (shipped records may hold more than asked).
     lab: weights from data/pretrained are used if architecture, configuration and data are the same; otherwise a short
     run on the spot, never saved. quick: always a very short run. full: the whole run, resumed from its checkpoint if
     there is one, then written to data/pretrained; weights of another configuration there are an error, not a victim.
@@ -231,6 +231,8 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0):
         other = difference(describe_run(model, train, val, config), record)
         if other is None and (found := len(record.get("repeats", []))) < repeats:
             other = f"{repeats} repeats are asked for and {found} are there"
+        if other is None and test is not None and "test" not in record:
+            other = "they were never tested"
         if other is None:
             print(f"{name}: loaded, trained on {summary(record)}")
             return shipped, record
@@ -245,23 +247,25 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0):
     if profile.writes_results:
         round_to_half(model)
     if test is not None:
-        record["test"] = test_losses(model, test, config)
+        record["test"] = losses_on(test, model, config)
     for seed in range(config.seed + 1, config.seed + 1 + repeats):
         torch.manual_seed(seed)
         again = build()
         history = fit(again, train, val, replace(config, seed=seed), name=f"{name}, seed {seed}")["history"]
-        tested = None if test is None else test_losses(again, test, config)
-        record.setdefault("repeats", []).append({"seed": seed, "history": history, "test": tested})
+        repeat = {"seed": seed, "history": history}
+        if test is not None:
+            repeat["test"] = losses_on(test, again, config)
+        record.setdefault("repeats", []).append(repeat)
     if profile.writes_results:
         save_pretrained(name, model, record)
         checkpoint.unlink(missing_ok=True)
     return model, record
 
 
-def test_losses(model, test, config):
-    """{"posterior_mean": [loss, reconstruction, kl], "one_sample": [...]} on the test set, per image."""
+def losses_on(dataset, model, config):
+    """{"posterior_mean": [loss, reconstruction, kl], "one_sample": [...]} of a trained model, per image."""
     return {
-        kind: list(evaluate(model, test, config.beta, config.likelihood, sample=kind == "one_sample"))
+        kind: list(evaluate(model, dataset, config.beta, config.likelihood, sample=kind == "one_sample"))
         for kind in ("posterior_mean", "one_sample")
     }
 
