@@ -5,11 +5,12 @@ NBCONVERT = .venv/bin/jupyter nbconvert --log-level WARN
 EXECUTE = $(NBCONVERT) --to notebook --execute --ExecutePreprocessor.timeout=-1 \
 	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False
 
-.PHONY: help notebooks test lab render clean
+.PHONY: help notebooks test test-browser lab render clean
 
 help:
 	@echo "make notebooks   set up, run every notebook, write .ipynb and HTML to build/"
 	@echo "make test        set up, run ruff and all tests, re-execute every notebook"
+	@echo "make test-browser  the widgets in Chromium (skipped where there is none)"
 	@echo "make lab         set up, open JupyterLab"
 	@echo "make render      run every notebook in the full profile, in place (needs real data; hours)"
 	@echo "make clean       remove .venv, build/ and caches; data and weights stay"
@@ -39,6 +40,10 @@ test: .venv/.ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/pytest --nbval-lax
+
+test-browser: .venv/.ready
+	.venv/bin/pip install --quiet --disable-pip-version-check -e .[browser]
+	.venv/bin/pytest -m browser -rs tests/test_browser.py
 
 lab: .venv/.ready
 	.venv/bin/jupyter lab notebooks

@@ -54,6 +54,14 @@ def test_every_picture_is_followed_by_words(notebook):
             assert "markdown" in kinds, f"no words after: {cell.source[:80]}"
 
 
+def test_every_widget_has_a_static_twin(notebook):
+    cells = code_cells(notebook)
+    for cell, twin in zip(cells, [*cells[1:], None]):
+        if any("application/vnd.jupyter.widget-view+json" in out.get("data", {}) for out in cell.outputs):
+            assert twin and any("image/png" in out.get("data", {}) for out in twin.outputs), cell.source[:60]
+            assert "widgets." in twin.source  # made by the same drawing function
+
+
 def test_no_cell_depends_on_the_profile(notebook):
     assert not [cell for cell in code_cells(notebook) if "VAE_PROFILE" in cell.source or "PROFILE." in cell.source]
 

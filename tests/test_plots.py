@@ -1,21 +1,29 @@
 """Figures show what they were given."""
 
+import base64
+import io
+
+import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgba
+from PIL import Image
 
 from vae_lib import settings
 from vae_lib.plots import (
     COLOURS,
     plot_bars,
+    plot_histograms,
     plot_history,
     plot_lines,
     plot_points,
+    save_animation,
     save_figure,
     show_images,
     show_rows,
     show_table,
     tile,
+    to_png,
 )
 
 
@@ -83,6 +91,33 @@ def test_points_without_classes():
 
 def test_table_is_markdown():
     assert show_table(["a", "b"], [["x", 1.234]]).data.splitlines() == ["| a | b |", "| --- | --- |", "| x | 1.23 |"]
+    assert show_table(["a"], [["q(z|x)"]]).data.splitlines()[2] == "| q(z\\|x) |"
+
+
+def test_png_has_the_pixels_enlarged():
+    images = torch.tensor([0.0, 1.0, 0.2, 0.6]).view(2, 1, 1, 2)
+    picture = np.asarray(Image.open(io.BytesIO(to_png(images, columns=2, pixels=8))))
+    assert picture.shape == (5 * 4, (2 * 2 + 6) * 4, 3)  # frames of 2 pixels, everything 4 times as large
+    row = picture[10, :, 0].tolist()
+    assert row[8:16] == [0] * 4 + [255] * 4 and row[24:32] == [51] * 4 + [153] * 4
+
+
+def test_animation_has_all_frames(use_profile):
+    use_profile("full")
+    frames = torch.linspace(0, 1, 5)[:, None, None, None].expand(-1, 1, 8, 8)
+    shown = save_animation(frames, "grey", pixels=16)
+    file = settings.FIGURES_DIR / "grey.gif"
+    with Image.open(file) as animation:
+        assert (animation.n_frames, animation.size, animation.info["loop"]) == (5, (16, 16), 0)
+    assert base64.b64encode(file.read_bytes()).decode() in shown.data
+
+
+def test_histograms_have_area_one():
+    (axis,) = plot_histograms({"a": torch.randn(1000), "b": torch.randn(500) + 3}, "value").axes
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["a", "b"]
+    for patch in axis.patches:
+        x, y = patch.get_xy().T
+        assert abs(0.5 * np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)) == pytest.approx(1)
 
 
 def test_only_the_full_profile_writes_figures(use_profile):

@@ -6,7 +6,17 @@ import json
 import pytest
 import torch
 
-from vae_lib import FCVAE, Autoencoder, ConvVAE, TrainConfig, fit, load_pretrained, settings, train_or_load
+from vae_lib import (
+    FCVAE,
+    Autoencoder,
+    ConvVAE,
+    TrainConfig,
+    fit,
+    load_or_repeat,
+    load_pretrained,
+    settings,
+    train_or_load,
+)
 from vae_lib.errors import LabError
 from vae_lib.metrics import evaluate
 from vae_lib.training import best_epoch, learning_rate, stops_at
@@ -318,3 +328,14 @@ def test_repeats_use_other_seeds_and_are_shipped(tiny, use_profile, capsys):
     assert "since 3 repeats are asked for and 2 are there" in capsys.readouterr().out
     train_or_load("alone", fc, CONFIG, tiny, tiny, test=tiny)
     assert "since they were never tested" in capsys.readouterr().out
+
+
+def test_a_shipped_recipe_is_loaded_or_repeated(shipped, tiny, use_profile, capsys):
+    model, record = load_or_repeat("m", tiny, tiny)
+    assert same_weights(model, shipped[0]) and record == shipped[1]
+    use_profile("quick")
+    again, short = load_or_repeat("m", tiny, tiny)
+    assert short["profile"] == "quick" and short["model"] == record["model"] and again.config == model.config
+    assert {**short["config"], "epochs": 0} == {**record["config"], "epochs": 0}
+    with pytest.raises(LabError, match="no weights called 'nothing'.*there are: m"):
+        load_or_repeat("nothing", tiny, tiny)

@@ -2,9 +2,10 @@
 
 from vae_lib.data import ImageDataset, load_dataset, show_setup, to_float
 from vae_lib.errors import LabError
+from vae_lib.latent import interpolate
 from vae_lib.losses import elbo_loss, kl_divergence
 from vae_lib.models import FCVAE, Autoencoder, ConvVAE, reparameterize
-from vae_lib.training import TrainConfig, fit, train_or_load
+from vae_lib.training import TrainConfig, fit, load_or_repeat, train_or_load
 from vae_lib.weights import load_pretrained
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "TrainConfig",
     "elbo_loss",
     "fit",
+    "interpolate",
     "kl_divergence",
     "load_dataset",
+    "load_or_repeat",
     "load_pretrained",
     "reparameterize",
     "show_setup",

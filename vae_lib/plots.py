@@ -1,10 +1,14 @@
 """Pictures of the lessons. Every function returns a matplotlib Figure that a notebook cell shows as its last line."""
 
+import base64
+import io
+
+import IPython.display
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import Markdown
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 from torchvision.utils import make_grid
 
 from vae_lib import settings
@@ -27,6 +31,19 @@ def tile(images, columns):
     if not images.is_floating_point():
         images = to_float(images)
     return make_grid(images.clamp(0, 1), nrow=columns, padding=2, pad_value=1.0).permute(1, 2, 0).numpy()
+
+
+def to_png(images, columns=10, pixels=112):
+    """A grid of images as the bytes of a PNG file, each about so many pixels wide: fast enough for a slider."""
+    file = io.BytesIO()
+    enlarge(tile(images, columns), max(1, pixels // images.shape[-1])).save(file, "png")
+    return file.getvalue()
+
+
+def enlarge(picture, scale):
+    """An array (H, W, 3) in [0, 1] as a PIL image, each pixel a square of side `scale`."""
+    image = Image.fromarray((picture * 255).round().astype(np.uint8))
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
 def show_images(images, title="", columns=10, inches=0.75):
@@ -137,6 +154,18 @@ def plot_points(panels, title="", targets=None, target_names=(), radius=None, sa
     return figure
 
 
+def plot_histograms(series, xlabel, title=""):
+    """Histograms on common bins for {series: values (N,)}: shares of all values, as outlines."""
+    figure, axis = new_figure(7, 3)
+    edges = np.histogram_bin_edges(np.concatenate([np.asarray(values) for values in series.values()]), bins=80)
+    for colour, (name, values) in zip(COLOURS, series.items()):
+        axis.hist(np.asarray(values), edges, density=True, histtype="stepfilled", alpha=0.5, color=colour, label=name)
+    axis.set(xlabel=xlabel, ylabel="density")
+    axis.set_title(title, fontsize=10)
+    axis.legend(fontsize=8)
+    return figure
+
+
 def plot_bars(groups, ylabel, title=""):
     """Grouped bars for {series: {label: value}}: one colour a series, one place on the x axis a label."""
     figure, axis = new_figure(9, 3)
@@ -163,8 +192,24 @@ def save_figure(figure, name):
     return figure
 
 
+def save_animation(frames, name, milliseconds=100, pixels=96):
+    """Frames (N, C, H, W) as an animated GIF, shown in the notebook; in the full profile also figures/<name>.gif."""
+    scale = max(1, pixels // frames.shape[-1])
+    pictures = [enlarge(frame.expand(3, -1, -1).permute(1, 2, 0).numpy(), scale) for frame in frames.detach().cpu()]
+    file = io.BytesIO()
+    pictures[0].save(file, "gif", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+    if settings.PROFILE.writes_results:
+        settings.FIGURES_DIR.mkdir(exist_ok=True)
+        temporary = settings.FIGURES_DIR / f".{name}.part.gif"
+        temporary.write_bytes(file.getvalue())
+        temporary.replace(settings.FIGURES_DIR / f"{name}.gif")
+    source = base64.b64encode(file.getvalue()).decode()
+    return IPython.display.HTML(f'<img alt="{name}" src="data:image/gif;base64,{source}">')  # HTML pages show it too
+
+
 def show_table(header, rows):
     """A Markdown table: header, a list of column names; rows, lists of cells (floats are shown with 2 decimals)."""
     lines = [header, ["---"] * len(header), *rows]
-    text = ("| " + " | ".join(f"{v:.2f}" if isinstance(v, float) else str(v) for v in line) + " |" for line in lines)
-    return Markdown("\n".join(text))
+    cells = ([f"{v:.2f}" if isinstance(v, float) else str(v).replace("|", "\\|") for v in line] for line in lines)
+    text = (f"| {' | '.join(line)} |" for line in cells)
+    return IPython.display.Markdown("\n".join(text))

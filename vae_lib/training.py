@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from tqdm import tqdm
@@ -13,6 +14,7 @@ from vae_lib.data import to_float
 from vae_lib.errors import LabError
 from vae_lib.losses import LIKELIHOODS, ElboLoss, elbo_loss
 from vae_lib.metrics import evaluate
+from vae_lib.models import build_model
 from vae_lib.weights import (
     copy_state,
     describe_run,
@@ -260,6 +262,15 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0):
         save_pretrained(name, model, record)
         checkpoint.unlink(missing_ok=True)
     return model, record
+
+
+def load_or_repeat(name, train, val):
+    """The shipped model `name`, or, where profile or data do not allow it, its recipe repeated on these data.
+
+    Architecture and configuration come from the shipped record; otherwise as train_or_load. -> (model, record).
+    """
+    _, record = load_pretrained(name)
+    return train_or_load(name, partial(build_model, record["model"]), TrainConfig(**record["config"]), train, val)
 
 
 def losses_on(dataset, model, config):

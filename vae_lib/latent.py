@@ -1,0 +1,114 @@
+"""Walks through latent space: between codes and images, along one dimension, and how even a walk is."""
+
+import torch
+
+from vae_lib.data import to_float
+from vae_lib.errors import LabError
+
+
+def lerp(a, b, t):
+    """Straight line from a (t = 0) to b (t = 1): a, b (D,), t (steps,) -> (steps, D)."""
+    return torch.lerp(a, b, t[:, None])
+
+
+def slerp(a, b, t):
+    """Arc from a (t = 0) to b (t = 1): the direction turns at constant speed, the norm changes linearly.
+
+    a, b: (D,), t: (steps,) in [0, 1] -> (steps, D). Where no direction is given (a zero vector) or none needs to turn
+    (parallel vectors), this is the straight line. Raises LabError for opposite directions: no arc is the shortest.
+    Shoemake 1985, "Animating rotation with quaternion curves"; for latent codes: White 2016, "Sampling generative
+    networks", section 2.1.
+    """
+    norms = a.norm(), b.norm()
+    if min(norms) == 0:
+        return lerp(a, b, t)
+    cosine = torch.dot(a / norms[0], b / norms[1])
+    if cosine < -1 + 1e-6:
+        raise LabError("The two codes point in opposite directions, so no arc between them is the shortest: use lerp.")
+    if cosine > 1 - 1e-6:
+        return lerp(a, b, t)
+    angle, t = torch.arccos(cosine), t[:, None]
+    direction = torch.sin((1 - t) * angle) * a / norms[0] + torch.sin(t * angle) * b / norms[1]
+    return direction / torch.sin(angle) * torch.lerp(norms[0], norms[1], t)
+
+
+KINDS = {"lerp": lerp, "slerp": slerp}
+
+
+def as_code(model, a):
+    """The latent code (latent_dim,) of an image (C, H, W), floats in [0, 1] or uint8: its posterior mean.
+
+    A code is returned as it is. Raises LabError for any other shape.
+    """
+    device = next(model.parameters()).device
+    if tuple(a.shape) == (model.latent_dim,):
+        return a.to(device)
+    if tuple(a.shape) != model.image_shape:
+        raise LabError(
+            f"Give an image of shape {model.image_shape} or a code of shape ({model.latent_dim},), "
+            f"not {tuple(a.shape)}."
+        )
+    x = to_float(a) if a.dtype == torch.uint8 else a
+    return model.encode(x[None].to(device))[0][0]
+
+
+@torch.no_grad()
+def interpolate_codes(model, a, b, steps=10, kind="lerp"):
+    """The codes of `interpolate`: (steps, latent_dim). The first and the last are those of a and b, exactly."""
+    if kind not in KINDS:
+        raise LabError(f"Unknown kind {kind!r} of interpolation; choose one of {', '.join(KINDS)}.")
+    if not isinstance(steps, int) or steps < 2:
+        raise LabError(f"steps={steps!r}: a walk has at least 2 steps, its two ends.")
+    a, b = as_code(model, a), as_code(model, b)
+    codes = KINDS[kind](a, b, torch.linspace(0, 1, steps, device=a.device))
+    codes[0], codes[-1] = a, b  # not merely up to rounding
+    return codes
+
+
+@torch.no_grad()
+def interpolate(model, a, b, steps=10, kind="lerp"):
+    """Images on the way from a to b: (steps, C, H, W) in [0, 1]; the ends are the reconstructions of a and b.
+
+    a, b: images (C, H, W), encoded to their posterior means, or codes (latent_dim,). kind: "lerp", the straight line,
+    or "slerp", the arc. Raises LabError for a wrong shape, kind or number of steps, and for slerp of opposite codes.
+    """
+    return model.decode(interpolate_codes(model, a, b, steps, kind))
+
+
+@torch.no_grad()
+def interpolate_grid(model, corners, steps=6):
+    """A plane through four images or codes: (steps * steps, C, H, W), row by row.
+
+    corners: upper left, upper right, lower left, lower right.
+    """
+    upper_left, upper_right, lower_left, lower_right = (as_code(model, corner) for corner in corners)
+    left = interpolate_codes(model, upper_left, lower_left, steps)
+    right = interpolate_codes(model, upper_right, lower_right, steps)
+    rows = [interpolate_codes(model, a, b, steps) for a, b in zip(left, right)]
+    return model.decode(torch.cat(rows))
+
+
+@torch.no_grad()
+def interpolate_loop(model, stations, steps=10, kind="slerp"):
+    """Frames of a round trip through several images or codes and back to the first, each station shown once.
+
+    -> (len(stations) * steps, C, H, W).
+    """
+    pairs = zip(stations, [*stations[1:], stations[0]])
+    return torch.cat([interpolate(model, a, b, steps + 1, kind)[:-1] for a, b in pairs])
+
+
+@torch.no_grad()
+def traverse(model, a, dimension, values):
+    """An image or code with one latent dimension set to each of the values: -> (len(values), C, H, W)."""
+    codes = as_code(model, a).repeat(len(values), 1)
+    codes[:, dimension] = torch.as_tensor(values, dtype=codes.dtype, device=codes.device)
+    return model.decode(codes)
+
+
+def step_lengths(frames):
+    """Distance in image space between neighbouring frames: (steps, C, H, W) -> (steps - 1,).
+
+    Their sum is the length of the path; it is even if they are all alike.
+    """
+    return (frames[1:] - frames[:-1]).flatten(1).norm(dim=1)

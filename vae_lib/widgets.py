@@ -1,0 +1,122 @@
+"""Interactive cells: labelled controls around a plain drawing function.
+
+The drawing functions (`between`, `moved`, `decoded_point`) return images; a notebook calls them with fixed values right
+below each widget, so that a rendered page shows the same picture.
+"""
+
+from functools import partial
+
+import ipywidgets
+import torch
+from ipyevents import Event
+
+from vae_lib.latent import KINDS, as_code
+from vae_lib.plots import to_png
+
+
+def panel(draw, **controls):
+    """Controls above a picture: whenever one changes, draw(name=value, ...) -> images (N, C, H, W) is shown again.
+
+    An error is shown in place of the picture, in words. The parts are attributes: controls, picture, message.
+    """
+    picture, message = ipywidgets.Image(format="png"), ipywidgets.HTML()
+
+    def update(change=None):
+        try:
+            picture.value = to_png(draw(**{name: control.value for name, control in controls.items()}))
+            message.value = ""
+        except Exception as error:  # in a callback nobody would see it
+            message.value = f"<b>{type(error).__name__}:</b> {error}"
+        picture.layout.visibility = "hidden" if message.value else "visible"
+
+    for control in controls.values():
+        control.observe(update, "value")
+    update()
+    layout = ipywidgets.Layout(align_items="flex-start")  # otherwise the picture is stretched to the width of the page
+    box = ipywidgets.VBox([*controls.values(), picture, message], layout=layout)
+    box.controls, box.picture, box.message = controls, picture, message
+    return box
+
+
+def slider(label, low, high, value):
+    """A labelled slider that answers while it is dragged, and to the arrow keys."""
+    return ipywidgets.FloatSlider(
+        value, min=low, max=high, step=(high - low) / 100, description=label, style={"description_width": "initial"}
+    )
+
+
+@torch.no_grad()
+def between(model, images, first, second, kind, position):
+    """Three images: reconstruction of images[first], the one at `position` (0 to 1) on the way, of images[second].
+
+    images: a sequence of images (C, H, W) or codes (latent_dim,).
+    """
+    a, b = as_code(model, images[first]), as_code(model, images[second])
+    t = torch.tensor([0.0, position, 1.0], device=a.device)
+    return model.decode(KINDS[kind](a, b, t))
+
+
+def interpolation(model, images, names):
+    """Widget: walk between two of the images. names: a label for each image."""
+    choices = [(name, k) for k, name in enumerate(names)]
+    with torch.no_grad():
+        codes = [as_code(model, image) for image in images]  # once, not at every move of the slider
+    return panel(
+        partial(between, model, codes),
+        first=ipywidgets.Dropdown(options=choices, value=0, description="from"),
+        second=ipywidgets.Dropdown(options=choices, value=1, description="to"),
+        kind=ipywidgets.ToggleButtons(options=list(KINDS), description="path"),
+        position=slider("position", 0.0, 1.0, 0.5),
+    )
+
+
+@torch.no_grad()
+def moved(model, image, **values):
+    """Two images: the reconstruction of an image or code; the same with dimensions set: moved(model, x, z17=2.0)."""
+    code = as_code(model, image)
+    changed = code.clone()
+    for name, value in values.items():
+        changed[int(name.removeprefix("z"))] = value
+    return model.decode(torch.stack([code, changed]))
+
+
+def dimensions(model, image, chosen):
+    """Widget: one slider for each chosen latent dimension of an image, starting at its posterior mean."""
+    with torch.no_grad():
+        code = as_code(model, image)
+    sliders = {f"z{k}": slider(f"dimension {k}", -4.0, 4.0, code[k].clamp(-4, 4).item()) for k in map(int, chosen)}
+    return panel(partial(moved, model, code), **sliders)
+
+
+@torch.no_grad()
+def decoded_point(model, z1, z2):
+    """One image: the point (z1, z2) of a two-dimensional latent space, decoded."""
+    return model.decode(torch.tensor([[float(z1), float(z2)]], device=next(model.parameters()).device))
+
+
+@torch.no_grad()
+def decoded_plane(model, extent=3.0, n=15):
+    """n * n images: the latent plane from -extent to extent, z1 to the right, z2 upwards, row by row from the top."""
+    side = torch.linspace(-extent, extent, n, device=next(model.parameters()).device)
+    return model.decode(torch.cartesian_prod(side.flip(0), side).flip(1))
+
+
+def plane(model, extent=3.0):
+    """Widget: a map of the two-dimensional latent space; the place under the pointer (or the sliders') is decoded."""
+    box = panel(
+        partial(decoded_point, model),
+        z1=slider("z1", -extent, extent, 0.0),
+        z2=slider("z2", -extent, extent, 0.0),
+    )
+    chart = ipywidgets.Image(value=to_png(decoded_plane(model, extent), 15, 28), format="png")
+    chart.layout = ipywidgets.Layout(width="450px", height="450px")
+
+    def go(event):
+        """Set both sliders to the place of a mouse event on the map."""
+        box.controls["z1"].value = extent * (2 * event["relativeX"] / event["boundingRectWidth"] - 1)
+        box.controls["z2"].value = extent * (1 - 2 * event["relativeY"] / event["boundingRectHeight"])
+
+    Event(source=chart, watched_events=["click", "mousemove"], wait=40).on_dom_event(go)
+    whole = ipywidgets.HBox([chart, box])
+    whole.controls, whole.picture, whole.message, whole.go = box.controls, box.picture, box.message, go
+    return whole
