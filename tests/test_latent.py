@@ -78,6 +78,36 @@ def test_slerp_between_nearly_parallel_vectors_is_smooth():
         torch.testing.assert_close(codes[:, 1], tilt * T, atol=tilt * 0.02, rtol=0)
 
 
+@pytest.mark.parametrize("degrees", [120, 170, 179])
+def test_slerp_through_a_wide_angle_keeps_the_norm(degrees):
+    angle = torch.tensor(degrees).deg2rad()
+    codes = slerp(torch.tensor([1.0, 0.0]), 2 * torch.stack([angle.cos(), angle.sin()]), T)
+    torch.testing.assert_close(codes.norm(dim=1), 1 + T, atol=1e-4, rtol=0)
+    torch.testing.assert_close(torch.atan2(codes[:, 1], codes[:, 0]), T * angle, atol=1e-4, rtol=0)
+
+
+def test_slerp_of_many_identical_and_opposite_vectors():
+    for seed in range(100):
+        torch.manual_seed(seed)
+        a = torch.randn(128)
+        torch.testing.assert_close(slerp(a, a, T), a.expand(11, 128))
+        with pytest.raises(LabError, match="opposite directions"):
+            slerp(a, -2 * a, T)
+
+
+def test_walks_leave_no_trace(model, tiny):
+    """No gradients are recorded, and the statistics of batch normalisation do not move."""
+    model.train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    walks = [
+        interpolate(model, *tiny.images[:2]),
+        interpolate_grid(model, tiny.images[:4]),
+        traverse(model, T[:6], 0, [1]),
+    ]
+    assert not any(walk.requires_grad for walk in walks)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
 def test_slerp_between_opposite_vectors_is_one_sentence(model, pair):
     with pytest.raises(LabError, match="opposite directions.*use lerp"):
         interpolate(model, pair[0], -2 * pair[0], kind="slerp")
@@ -106,6 +136,11 @@ def test_grid_has_its_corners_and_edges(model):
         torch.testing.assert_close(image, model.decode(corner[None])[0])
     torch.testing.assert_close(grid[0], interpolate(model, corners[0], corners[1], 4))
     torch.testing.assert_close(grid[:, -1], interpolate(model, corners[1], corners[3], 4))
+
+
+def test_a_plane_has_four_corners(model):
+    with pytest.raises(LabError, match="4 corners, not 3"):
+        interpolate_grid(model, torch.randn(3, 6))
 
 
 def test_loop_passes_each_station_once(model):

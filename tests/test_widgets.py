@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from vae_lib import FCVAE, interpolate, widgets
+from vae_lib.errors import LabError
 from vae_lib.plots import to_png
 
 
@@ -73,10 +74,14 @@ def test_dimension_sliders_start_at_the_code_and_move_one_dimension(model, image
 def test_the_map_follows_the_pointer(model):
     box = widgets.plane(model, extent=2.0)
     before = box.picture.value
-    box.go({"relativeX": 300, "relativeY": 0, "boundingRectWidth": 400, "boundingRectHeight": 400})
-    assert (box.controls["z1"].value, box.controls["z2"].value) == (1.0, 2.0)
+    centre_of_the_first_image = 400 / 15 / 2
+    shown = (400 - centre_of_the_first_image, centre_of_the_first_image)  # upper right
+    box.go({"relativeX": shown[0], "relativeY": shown[1], "boundingRectWidth": 400, "boundingRectHeight": 400})
+    assert [control.value for control in box.controls.values()] == pytest.approx([2.0, 2.0])
+    box.go({"relativeX": 200, "relativeY": 400, "boundingRectWidth": 400, "boundingRectHeight": 400})
+    assert [control.value for control in box.controls.values()] == pytest.approx([0.0, -2.0])  # not off the map
     assert box.picture.value != before
-    assert (pixels(box.picture.value) == pixels(to_png(widgets.decoded_point(model, 1, 2)))).all()
+    assert (pixels(box.picture.value) == pixels(to_png(widgets.decoded_point(model, 0, -2)))).all()
 
 
 def test_the_map_is_the_plane(model):
@@ -84,6 +89,11 @@ def test_the_map_is_the_plane(model):
     for row, z2 in enumerate((2, 0, -2)):
         for column, z1 in enumerate((-2, 0, 2)):
             torch.testing.assert_close(images[row, column], widgets.decoded_point(model, z1, z2)[0])
+
+
+def test_an_interpolation_needs_two_images(model, images):
+    with pytest.raises(LabError, match="at least two images"):
+        widgets.interpolation(model, images[:1], "a")
 
 
 def test_errors_surface_and_go_away(model):

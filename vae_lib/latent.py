@@ -16,20 +16,21 @@ def slerp(a, b, t):
 
     a, b: (D,), t: (steps,) in [0, 1] -> (steps, D). Where no direction is given (a zero vector) or none needs to turn
     (parallel vectors), this is the straight line. Raises LabError for opposite directions: no arc is the shortest.
-    Shoemake 1985, "Animating rotation with quaternion curves"; for latent codes: White 2016, "Sampling generative
-    networks", section 2.1.
+    Shoemake 1985, "Animating rotation with quaternion curves", for unit vectors; proposed for latent codes by White
+    2016, "Sampling generative networks", section 2.1; here extended to vectors of different norm.
     """
     norms = a.norm(), b.norm()
     if min(norms) == 0:
         return lerp(a, b, t)
-    cosine = torch.dot(a / norms[0], b / norms[1])
-    if cosine < -1 + 1e-6:
+    start, end = a / norms[0], b / norms[1]
+    apart, opposite = (start - end).norm(), (start + end).norm()
+    if opposite < 1e-3:
         raise LabError("The two codes point in opposite directions, so no arc between them is the shortest: use lerp.")
-    if cosine > 1 - 1e-6:
+    if apart < 1e-6:
         return lerp(a, b, t)
-    angle, t = torch.arccos(cosine), t[:, None]
-    direction = torch.sin((1 - t) * angle) * a / norms[0] + torch.sin(t * angle) * b / norms[1]
-    return direction / torch.sin(angle) * torch.lerp(norms[0], norms[1], t)
+    angle, t = 2 * torch.atan2(apart, opposite), t[:, None]  # arccos of the cosine would lose half of the digits
+    direction = (torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end) / torch.sin(angle)
+    return direction * torch.lerp(norms[0], norms[1], t)
 
 
 KINDS = {"lerp": lerp, "slerp": slerp}
@@ -38,8 +39,9 @@ KINDS = {"lerp": lerp, "slerp": slerp}
 def as_code(model, a):
     """The latent code (latent_dim,) of an image (C, H, W), floats in [0, 1] or uint8: its posterior mean.
 
-    A code is returned as it is. Raises LabError for any other shape.
+    A code is returned as it is; the model is put into evaluation mode. Raises LabError for any other shape.
     """
+    model.eval()
     device = next(model.parameters()).device
     if tuple(a.shape) == (model.latent_dim,):
         return a.to(device)
@@ -81,6 +83,8 @@ def interpolate_grid(model, corners, steps=6):
 
     corners: upper left, upper right, lower left, lower right.
     """
+    if len(corners) != 4:
+        raise LabError(f"A plane has 4 corners, not {len(corners)}: upper left, upper right, lower left, lower right.")
     upper_left, upper_right, lower_left, lower_right = (as_code(model, corner) for corner in corners)
     left = interpolate_codes(model, upper_left, lower_left, steps)
     right = interpolate_codes(model, upper_right, lower_right, steps)

@@ -157,9 +157,9 @@ def plot_points(panels, title="", targets=None, target_names=(), radius=None, sa
 def plot_histograms(series, xlabel, title=""):
     """Histograms on common bins for {series: values (N,)}: shares of all values, as outlines."""
     figure, axis = new_figure(7, 3)
-    edges = np.histogram_bin_edges(np.concatenate([np.asarray(values) for values in series.values()]), bins=80)
+    edges = np.histogram_bin_edges(np.concatenate(list(series.values())), bins=80)
     for colour, (name, values) in zip(COLOURS, series.items()):
-        axis.hist(np.asarray(values), edges, density=True, histtype="stepfilled", alpha=0.5, color=colour, label=name)
+        axis.hist(values, edges, density=True, histtype="stepfilled", alpha=0.5, color=colour, label=name)
     axis.set(xlabel=xlabel, ylabel="density")
     axis.set_title(title, fontsize=10)
     axis.legend(fontsize=8)

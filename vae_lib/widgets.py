@@ -4,12 +4,14 @@ The drawing functions (`between`, `moved`, `decoded_point`) return images; a not
 below each widget, so that a rendered page shows the same picture.
 """
 
+import html
 from functools import partial
 
 import ipywidgets
 import torch
 from ipyevents import Event
 
+from vae_lib.errors import LabError
 from vae_lib.latent import KINDS, as_code
 from vae_lib.plots import to_png
 
@@ -26,7 +28,7 @@ def panel(draw, **controls):
             picture.value = to_png(draw(**{name: control.value for name, control in controls.items()}))
             message.value = ""
         except Exception as error:  # in a callback nobody would see it
-            message.value = f"<b>{type(error).__name__}:</b> {error}"
+            message.value = f"<b>{type(error).__name__}:</b> {html.escape(str(error))}"
         picture.layout.visibility = "hidden" if message.value else "visible"
 
     for control in controls.values():
@@ -58,6 +60,8 @@ def between(model, images, first, second, kind, position):
 
 def interpolation(model, images, names):
     """Widget: walk between two of the images. names: a label for each image."""
+    if len(images) < 2:
+        raise LabError("An interpolation needs at least two images.")
     choices = [(name, k) for k, name in enumerate(names)]
     with torch.no_grad():
         codes = [as_code(model, image) for image in images]  # once, not at every move of the slider
@@ -101,20 +105,21 @@ def decoded_plane(model, extent=3.0, n=15):
     return model.decode(torch.cartesian_prod(side.flip(0), side).flip(1))
 
 
-def plane(model, extent=3.0):
+def plane(model, extent=3.0, n=15):
     """Widget: a map of the two-dimensional latent space; the place under the pointer (or the sliders') is decoded."""
     box = panel(
         partial(decoded_point, model),
         z1=slider("z1", -extent, extent, 0.0),
         z2=slider("z2", -extent, extent, 0.0),
     )
-    chart = ipywidgets.Image(value=to_png(decoded_plane(model, extent), 15, 28), format="png")
+    chart = ipywidgets.Image(value=to_png(decoded_plane(model, extent, n), n, 28), format="png")
     chart.layout = ipywidgets.Layout(width="450px", height="450px")
 
     def go(event):
         """Set both sliders to the place of a mouse event on the map."""
-        box.controls["z1"].value = extent * (2 * event["relativeX"] / event["boundingRectWidth"] - 1)
-        box.controls["z2"].value = extent * (1 - 2 * event["relativeY"] / event["boundingRectHeight"])
+        edge = extent * n / (n - 1)  # the outermost images have their centres at the extent
+        box.controls["z1"].value = edge * (2 * event["relativeX"] / event["boundingRectWidth"] - 1)
+        box.controls["z2"].value = edge * (1 - 2 * event["relativeY"] / event["boundingRectHeight"])
 
     Event(source=chart, watched_events=["click", "mousemove"], wait=40).on_dom_event(go)
     whole = ipywidgets.HBox([chart, box])
