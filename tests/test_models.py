@@ -113,17 +113,6 @@ def test_parameter_counts_by_hand():
     assert count_parameters(ConvVAE((3, 32, 32))) == down + up + linear
 
 
-def test_our_transposed_convolution_is_pytorch_s():
-    ours, theirs = ConvTranspose2d(3, 5, 4, stride=2, padding=1), torch.nn.ConvTranspose2d(3, 5, 4, stride=2, padding=1)
-    theirs.load_state_dict(ours.state_dict())
-    x = torch.randn(2, 3, 6, 7)
-    torch.testing.assert_close(ours(x), theirs(x))
-    for layer in (ours, theirs):
-        layer(x).square().sum().backward()
-    torch.testing.assert_close(ours.bias.grad, theirs.bias.grad)
-    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
-
-
 @pytest.mark.parametrize("side", [30, 4, 33])
 def test_sides_that_the_strides_do_not_divide(side):
     with pytest.raises(LabError, match=f"divisible by 8, not {side}x{side}"):
@@ -151,8 +140,8 @@ def test_the_faster_transposed_convolutions_equal_pytorchs(ours):
     plain = torch.nn.ConvTranspose2d(8, 3, 4, stride=2, padding=1).double()
     fast = ours(8, 3, 4, stride=2, padding=1).double()
     fast.load_state_dict(plain.state_dict())
-    x = torch.randn(5, 8, 6, 4, dtype=torch.float64)
-    target = torch.randn(5, 3, 12, 8, dtype=torch.float64)
+    x = torch.randn(5, 8, 6, 7, dtype=torch.float64)
+    target = torch.randn(5, 3, 12, 14, dtype=torch.float64)
     for layer in (plain, fast):
         (layer(x) - target).square().sum().backward()
     torch.testing.assert_close(fast(x), plain(x))

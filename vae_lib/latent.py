@@ -110,6 +110,16 @@ def traverse(model, a, dimension, values):
     return model.decode(codes)
 
 
+@torch.no_grad()
+def decoded_plane(model, extent=3.0, n=15):
+    """A two-dimensional latent space from -extent to extent, z1 to the right, z2 upwards: (n * n, C, H, W).
+
+    Row by row from the top.
+    """
+    side = torch.linspace(-extent, extent, n, device=next(model.parameters()).device)
+    return model.decode(torch.cartesian_prod(side.flip(0), side).flip(1))
+
+
 def step_lengths(frames):
     """Distance in image space between neighbouring frames: (steps, C, H, W) -> (steps - 1,).
 

@@ -62,7 +62,7 @@ def kl_per_dimension(mu, logvar):
     It is also the most that the dimension can tell about an image: an upper bound of their mutual information.
     mu, logvar: (N, latent_dim) -> (latent_dim,); the sum is the mean of `kl_divergence`.
     """
-    return (0.5 * (mu.square() + logvar.exp() - logvar - 1)).mean(dim=0)
+    return kl_divergence(mu.reshape(-1, 1), logvar.reshape(-1, 1)).view_as(mu).mean(dim=0)
 
 
 def active_units(mu, threshold=0.01):
@@ -83,15 +83,18 @@ def importance_weighted_bound(model, dataset, k, likelihood="mse", seed=0):
     Raises LabError for k < 1 or a model without a posterior. Burda et al. 2016, "Importance Weighted Autoencoders",
     equation 8.
     """
-    if k < 1 or model.encode(to_float(dataset.images[:1].to(next(model.parameters()).device)))[1] is None:
-        raise LabError(f"The bound needs at least one draw (k = {k}) of a posterior; an Autoencoder has none.")
+    if k < 1:
+        raise LabError(f"The bound needs at least one draw of the posterior, not k = {k}.")
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     bounds = []
     for images in dataset.images.split(max(1, 5_000 // k)):
         x = to_float(images.to(device))
-        x, mu, logvar = (part.repeat_interleave(k, dim=0) for part in (x, *model.encode(x)))
+        mu, logvar = model.encode(x)
+        if logvar is None:
+            raise LabError("The bound draws from a posterior; an Autoencoder has none.")
+        x, mu, logvar = (part.repeat_interleave(k, dim=0) for part in (x, mu, logvar))
         z = reparameterize(mu, logvar, generator)
         log_likelihood = -reconstruction_error(model.decode(z), x, likelihood)
         log_prior_over_q = 0.5 * ((z - mu).square() / logvar.exp() + logvar - z.square()).sum(dim=1)

@@ -185,24 +185,28 @@ def plot_bars(groups, ylabel, title=""):
 def save_figure(figure, name):
     """Write figures/<name>.png in the full profile (real data, full training), and return the figure."""
     if settings.PROFILE.writes_results:
-        settings.FIGURES_DIR.mkdir(exist_ok=True)
-        temporary = settings.FIGURES_DIR / f".{name}.part.png"
-        figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
-        temporary.replace(settings.FIGURES_DIR / f"{name}.png")
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+        write_figure(f"{name}.png", file.getvalue())
     return figure
+
+
+def write_figure(filename, data):
+    """Write bytes to figures/<filename>, all or nothing."""
+    settings.FIGURES_DIR.mkdir(exist_ok=True)
+    temporary = settings.FIGURES_DIR / f".part-{filename}"
+    temporary.write_bytes(data)
+    temporary.replace(settings.FIGURES_DIR / filename)
 
 
 def save_animation(frames, name, milliseconds=100, pixels=96):
     """Frames (N, C, H, W) as an animated GIF, shown in the notebook; in the full profile also figures/<name>.gif."""
     scale = max(1, pixels // frames.shape[-1])
-    pictures = [enlarge(frame.expand(3, -1, -1).permute(1, 2, 0).numpy(), scale) for frame in frames.detach().cpu()]
+    pictures = [enlarge(picture, scale) for picture in _as_rgb(frames).permute(0, 2, 3, 1).numpy()]
     file = io.BytesIO()
     pictures[0].save(file, "gif", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
     if settings.PROFILE.writes_results:
-        settings.FIGURES_DIR.mkdir(exist_ok=True)
-        temporary = settings.FIGURES_DIR / f".{name}.part.gif"
-        temporary.write_bytes(file.getvalue())
-        temporary.replace(settings.FIGURES_DIR / f"{name}.gif")
+        write_figure(f"{name}.gif", file.getvalue())
     source = base64.b64encode(file.getvalue()).decode()
     return IPython.display.HTML(f'<img alt="{name}" src="data:image/gif;base64,{source}">')  # HTML pages show it too
 

@@ -1,7 +1,7 @@
 """Interactive cells: labelled controls around a plain drawing function.
 
-The drawing functions (`between`, `moved`, `decoded_point`) return images; a notebook calls them with fixed values right
-below each widget, so that a rendered page shows the same picture.
+The drawing functions (`between`, `moved`, `decoded_point`, and `decoded_plane` of latent.py) return images; a notebook
+calls them with fixed values right below each widget, so that a rendered page shows the same picture.
 """
 
 import html
@@ -12,7 +12,7 @@ import torch
 from ipyevents import Event
 
 from vae_lib.errors import LabError
-from vae_lib.latent import KINDS, as_code
+from vae_lib.latent import KINDS, as_code, decoded_plane
 from vae_lib.plots import to_png
 
 
@@ -96,13 +96,6 @@ def dimensions(model, image, chosen):
 def decoded_point(model, z1, z2):
     """One image: the point (z1, z2) of a two-dimensional latent space, decoded."""
     return model.decode(torch.tensor([[float(z1), float(z2)]], device=next(model.parameters()).device))
-
-
-@torch.no_grad()
-def decoded_plane(model, extent=3.0, n=15):
-    """n * n images: the latent plane from -extent to extent, z1 to the right, z2 upwards, row by row from the top."""
-    side = torch.linspace(-extent, extent, n, device=next(model.parameters()).device)
-    return model.decode(torch.cartesian_prod(side.flip(0), side).flip(1))
 
 
 def plane(model, extent=3.0, n=15):
