@@ -18,7 +18,7 @@ def own_folders(tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "PRETRAINED_DIR", tmp_path / "pretrained")
     monkeypatch.setattr(settings, "CHECKPOINT_DIR", tmp_path / "checkpoints")
     monkeypatch.setattr(settings, "FIGURES_DIR", tmp_path / "figures")
-    monkeypatch.setattr(data, "_announced", set())
+    monkeypatch.setattr(data, "_said", set())
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ import torchvision
 from torch.utils.data import DataLoader
 
 from vae_lib import data, load_dataset, readers, settings, to_float
+from vae_lib.cache import Block, cached
 from vae_lib.errors import LabError
 
 
@@ -159,11 +160,11 @@ def test_synthetic_stand_ins_keep_their_factors():
 def build(folder, barrier, results):
     def decode():
         time.sleep(0.3)  # both are inside decode at the same time
-        return np.arange(4_000_000, dtype=np.uint8).reshape(4, 1, 1000, 1000), np.arange(4)
+        yield Block(np.arange(4_000_000, dtype=np.uint8).reshape(4, 1, 1000, 1000), np.arange(4), [])
 
     settings.DATA_DIR = folder
     barrier.wait()
-    images, targets = data.cached("both", decode)
+    images, targets, _ = cached("both", decode)
     results.put((int(images.sum(dtype=np.int64)), targets.tolist()))
 
 
@@ -188,7 +189,7 @@ def build_until_killed(folder, started):
 
     settings.DATA_DIR = folder
     np.save = slow_save
-    data.cached("killed", lambda: (np.ones((2, 1, 4, 4), np.uint8), np.arange(2)))
+    cached("killed", lambda: [Block(np.ones((2, 1, 4, 4), np.uint8), np.arange(2), [])])
 
 
 def test_a_killed_build_leaves_no_half_cache(tmp_path, monkeypatch):
@@ -205,7 +206,7 @@ def test_a_killed_build_leaves_no_half_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "DATA_DIR", tmp_path)
     long_ago = time.time() - 7200
     os.utime(leftovers[0], (long_ago, long_ago))
-    images, _ = data.cached("killed", lambda: (np.full((2, 1, 4, 4), 7, np.uint8), np.arange(2)))
+    images, _, _ = cached("killed", lambda: [Block(np.full((2, 1, 4, 4), 7, np.uint8), np.arange(2), [])])
     assert (images == 7).all()
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["killed"]
 

@@ -19,8 +19,8 @@ from vae_lib import (
 )
 from vae_lib.errors import LabError
 from vae_lib.metrics import evaluate
-from vae_lib.training import best_epoch, learning_rate, stops_at
-from vae_lib.weights import pretrained_path, read_tensors
+from vae_lib.training import affordable_epochs, best_epoch, learning_rate, stops_at
+from vae_lib.weights import pretrained_path, read_tensors, record_path
 
 CONFIG = TrainConfig(batch_size=16, lr=1e-2, epochs=4, seed=3)
 
@@ -307,6 +307,40 @@ def test_the_lab_budget_bounds_the_images_of_a_training(tiny, use_profile, monke
     monkeypatch.setattr(settings, "PROFILE", small)
     assert len(train_or_load("n", fc, CONFIG, tiny, tiny)[1]["history"]) == 2
     assert not settings.PRETRAINED_DIR.exists()
+
+
+def test_large_images_count_as_several(tiny, use_profile, monkeypatch):
+    large = tiny.select(slice(None))
+    large.images = large.images.repeat(1, 1, 8, 8)  # 64x64
+    use_profile("lab")
+    monkeypatch.setattr(settings, "PROFILE", dataclasses.replace(settings.PROFILE, images_per_training=64 * 4 * 2))
+    config = dataclasses.replace(CONFIG, epochs=20)
+    assert affordable_epochs(config, large) == 2 and affordable_epochs(config, tiny) == 8
+
+
+def test_the_full_profile_ships_nothing_made_of_stand_ins(tiny, use_profile, monkeypatch):
+    fake = tiny.select(slice(None))
+    fake.source = "synthetic"
+    lab = dataclasses.replace(settings.PROFILES["lab"], images_per_training=64)
+    monkeypatch.setitem(settings.PROFILES, "lab", lab)
+    use_profile("full")
+    _, record = train_or_load("fake", fc, CONFIG, fake, fake)
+    assert len(record["history"]) == 1 < CONFIG.epochs
+    assert not settings.PRETRAINED_DIR.exists() and not settings.CHECKPOINT_DIR.exists()
+
+
+def test_a_comparison_ships_its_record_only(tiny, use_profile):
+    use_profile("full")
+    model, record = train_or_load("c", fc, CONFIG, tiny, tiny, test=tiny, weights=False)
+    assert model is not None and record["test"]["posterior_mean"] == list(evaluate(model, tiny))
+    assert [path.name for path in settings.PRETRAINED_DIR.glob("c*")] == ["c.json"]
+    use_profile("lab")
+    assert train_or_load("c", fc, CONFIG, tiny, tiny, test=tiny, weights=False) == (None, record)
+    other = dataclasses.replace(CONFIG, beta=2.0)
+    assert train_or_load("c", fc, other, tiny, tiny, weights=False)[1]["profile"] == "lab"
+    record_path("c").write_text("{")
+    with pytest.raises(LabError, match=r"c\.json is damaged"):
+        train_or_load("c", fc, CONFIG, tiny, tiny, weights=False)
 
 
 def test_repeats_use_other_seeds_and_are_shipped(tiny, use_profile, capsys):

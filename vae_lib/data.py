@@ -1,24 +1,25 @@
 """Image datasets: one uint8 tensor each, memory-mapped from a cache that is decoded once.
 
-A dataset is one line in DATASETS: how to find and read its official files (readers.py), what to draw in their place.
+A dataset is one entry of DATASETS: how to load its files (readers.py, folders.py), and what to draw in their place.
 """
 
-import hashlib
-import os
-import shutil
-import time
-import uuid
-import warnings
+import mmap
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
 
 import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as transforms
+from tqdm import tqdm
 
-from vae_lib import readers, settings, synthetic
+from vae_lib import folders, readers, settings, synthetic
+from vae_lib.cache import Block, cached, in_parts
 from vae_lib.errors import LabError
 from vae_lib.readers import DataMissing
+from vae_lib.synthetic_faces import draw_faces
 
 SPLITS = ("train", "val", "test")
 
@@ -28,10 +29,11 @@ class ImageDataset(torch.utils.data.Dataset):
 
     targets: (N,) int64; target_names: name of each target value; source: "real" or "synthetic";
     factors: for synthetic images, the factors that they were drawn from, each a tensor (N,).
+    Faces: targets (N, attributes), each 0 or 1; target_names are the attributes; `attribute` looks one up.
     Items are (uint8 image, target); `__getitems__` gathers a whole batch at once, so a plain DataLoader is fast.
     """
 
-    def __init__(self, images, targets, target_names, name, split, source, factors=None):
+    def __init__(self, images, targets, target_names, name, split, source, factors=None, mapped_file=None):
         self.images = images
         self.targets = targets
         self.target_names = tuple(target_names)
@@ -39,6 +41,7 @@ class ImageDataset(torch.utils.data.Dataset):
         self.split = split
         self.source = source
         self.factors = factors or {}
+        self.mapped_file = mapped_file  # the mmap that `images` lies in, if it does
 
     def __len__(self):
         return len(self.images)
@@ -64,29 +67,30 @@ class ImageDataset(torch.utils.data.Dataset):
         """For titles: 'cifar10' for the real set, 'synthetic cifar10 stand-in' otherwise."""
         return self.name if self.source == "real" else f"synthetic {self.name} stand-in"
 
+    def attribute(self, name):
+        """Which images have the attribute, e.g. "Smiling": bool (N,). LabError if there is no such attribute."""
+        if self.targets.ndim != 2 or name not in self.target_names:
+            known = self.target_names if self.targets.ndim == 2 else ()
+            near = get_close_matches(name, known) or known[:5] or ["none"]
+            raise LabError(f"{self.label} has no attribute {name!r}; it has, for example: {', '.join(near)}.")
+        return self.targets[:, self.target_names.index(name)] == 1
+
     def select(self, indices):
         """The dataset of these images only: a slice, a list of indices or a mask."""
         factors = {key: value[indices] for key, value in self.factors.items()}
-        args = (self.images[indices], self.targets[indices], self.target_names, self.name, self.split, self.source)
-        return ImageDataset(*args, factors)
+        images, targets = self.images[indices], self.targets[indices]
+        mapped_file = self.mapped_file if isinstance(indices, slice) else None
+        return ImageDataset(
+            images, targets, self.target_names, self.name, self.split, self.source, factors, mapped_file
+        )
 
+    def release_pages(self):
+        """Give memory that mapped images take back to the system; they are read from the file again when needed.
 
-@dataclass(frozen=True)
-class DatasetEntry:
-    """How to find, read and imitate one dataset."""
-
-    find_files: Callable  # () -> list of paths; raises DataMissing
-    read: Callable  # (paths, "train" | "test") -> images, targets
-    draw: Callable  # (n, seed) -> images, targets, target_names, factors
-    target_names: tuple[str, ...]
-
-
-DATASETS = {
-    "mnist": DatasetEntry(readers.find_mnist, readers.read_mnist, synthetic.draw_digits, tuple("0123456789")),
-    "cifar10": DatasetEntry(
-        readers.find_cifar10, readers.read_cifar10, synthetic.draw_objects, readers.CIFAR10_CLASSES
-    ),
-}
+        Nothing is released once the images were changed (torch counts the changes), since the file has no copy.
+        """
+        if self.mapped_file is not None and self.images._version == 0 and hasattr(mmap, "MADV_DONTNEED"):
+            self.mapped_file.madvise(mmap.MADV_DONTNEED)
 
 
 def to_float(images):
@@ -95,12 +99,14 @@ def to_float(images):
 
 
 def load_dataset(name, split="train", size=None, crop=None, limit=None):
-    """An ImageDataset: name mnist | cifar10, split train | val | test.
+    """An ImageDataset: name mnist | cifar10 | celeba | ffhq, split train | val | test.
 
-    crop: side of the centre square to cut out first; size: side to resize to (default: as released);
-    limit: only the first `limit` images. Validation is every tenth image of the official train split.
+    crop: side of the centre square to cut out first; size: side to resize to; limit: only the first `limit` images.
+    Defaults: MNIST and CIFAR-10 as released; CelebA the centre 148x148 resized to 64; FFHQ the whole square at 128.
+    Validation is every tenth image of the train split where the release has none (or, for part of CelebA, where no
+    official test image is there: then test is the official validation part, and a line says so).
     Where the profile allows no real data, or in the lab profile none can be had, the images are synthetic: the
-    dataset says so in `source`, and the lab profile prints a banner with the reason.
+    dataset says so in `source`, and the lab profile prints a banner with the reason. Nobody is required to have FFHQ.
     Raises LabError for an unknown name or split, a bad size, or files that are there but damaged.
     """
     if name not in DATASETS:
@@ -110,38 +116,100 @@ def load_dataset(name, split="train", size=None, crop=None, limit=None):
     for argument, value in (("size", size), ("crop", crop), ("limit", limit)):
         if value is not None and (not isinstance(value, int) or value < 1):
             raise LabError(f"{argument}={value!r} for {name}: give a whole number of at least 1, or None.")
+    entry = DATASETS[name]
+    size, crop = size or entry.size, crop or entry.crop
     if settings.PROFILE.real_data == "never":
         dataset = draw_synthetic(name, split, size, crop)
     else:
         try:
-            dataset = load_real(name, split, size, crop)
+            dataset = entry.load(name, split, size, crop)
         except DataMissing as missing:
-            if settings.PROFILE.real_data == "required":
+            if settings.PROFILE.real_data == "required" and entry.required:
                 raise
-            show_synthetic_banner(name, str(missing))
+            line = "=" * 100
+            say_once(f"{line}\nSYNTHETIC DATA instead of {name}: {missing}\n{line}")
             dataset = draw_synthetic(name, split, size, crop)
     return dataset if limit is None else dataset.select(slice(limit))
 
 
+_said = set()
+
+
+def say_once(sentence):
+    """Print what a user must know about a dataset, once a session."""
+    if sentence not in _said:
+        _said.add(sentence)
+        print(sentence)
+
+
+def load_arrays(name, split, size, crop, find_files, read, target_names):
+    """The ImageDataset of a release that is a few files of arrays (readers.py), through the cache."""
+    files = find_files()
+    stamp = folders.stamp_of({}, *files)
+
+    def decode():
+        images, targets = read(files, "test" if split == "test" else "train")
+        if split != "test":  # neither release has a validation part: every tenth training image
+            keep = (np.arange(len(images)) % 10 == 0) == (split == "val")
+            images, targets = images[keep], targets[keep]
+        yield Block(fit_images(torch.from_numpy(images), size, crop).numpy(), targets.astype(np.int64), [])
+
+    images, targets, _ = cached(f"{name}-{split}-{size or 'full'}-{crop or 'whole'}-{stamp}", decode)
+    return ImageDataset(torch.from_numpy(images), torch.from_numpy(targets), target_names, name, split, "real")
+
+
+def load_folder(name, split, size, crop, find):
+    """The ImageDataset of a release that is a folder of image files (folders.py), through the cache."""
+    folder = find()
+    names, notes = folder.choose(split)
+    key = f"{name}-{split}-{size}-{crop or 'whole'}-{folder.stamp}"
+    if not names:
+        raise LabError(f"{folder.root} holds no image of the {split} split; add some, or use another split.")
+
+    def decode():
+        targets, kept = folder.read_targets(names), 0
+
+        def decode_part(part):
+            return folders.decode_files(folder, names[part], targets[part], size, crop)
+
+        with tqdm(total=len(names), desc=f"decoding {name}", unit=" images", mininterval=1, file=sys.stdout) as bar:
+            for block in in_parts(key, len(names), decode_part):
+                kept += len(block.images)
+                bar.update(len(block.images) + len(block.skipped))
+                yield block
+        if not kept:
+            raise LabError(f"None of the {len(names):,} files in {folder.root} is usable: {block.skipped[0]}.")
+
+    images, targets, skipped = cached(key, decode)
+    mapped_file = images.base if isinstance(images.base, mmap.mmap) else None
+    for note in notes:
+        say_once(note)
+    if skipped:
+        say_once(f"{name}, {split}: {len(skipped):,} of {len(names):,} files skipped: {folders.some(skipped, '; ')}.")
+    images, targets = torch.from_numpy(images), torch.from_numpy(targets)
+    return ImageDataset(images, targets, folder.target_names, name, split, "real", mapped_file=mapped_file)
+
+
 def draw_synthetic(name, split, size, crop):
-    """The synthetic stand-in of a dataset; the three splits come from three seeds."""
-    n = settings.PROFILE.synthetic_sizes[split]
-    images, targets, names, factors = DATASETS[name].draw(n, seed=SPLITS.index(split))
-    images = fit_images(torch.from_numpy(images), size, crop)
+    """The synthetic stand-in of a dataset; the three splits come from three seeds.
+
+    Images above 64x64 pixels are fewer, so that a split has at most as many pixels as one of 64x64 images.
+    """
+    n = round(settings.PROFILE.synthetic_sizes[split] * min(1, (64 / (size or 32)) ** 2))
+    images, targets, names, factors = DATASETS[name].draw(n, SPLITS.index(split), size, crop)
     factors = {key: torch.from_numpy(value) for key, value in factors.items()}
-    return ImageDataset(images, torch.from_numpy(targets), names, name, split, "synthetic", factors)
+    targets = torch.from_numpy(targets)
+    return ImageDataset(torch.from_numpy(images), targets, names, name, split, "synthetic", factors)
 
 
-_announced = set()
+def fit_drawn(draw):
+    """draw(n, seed) at one size -> draw(n, seed, size, crop): cut and resized as a real image would be."""
 
+    def draw_and_fit(n, seed, size, crop):
+        images, *others = draw(n, seed)
+        return fit_images(torch.from_numpy(images), size, crop).numpy(), *others
 
-def show_synthetic_banner(name, reason):
-    """Say once per dataset and session that the images are not real, why, and how to get real ones."""
-    if name in _announced:
-        return
-    _announced.add(name)
-    line = "=" * 100
-    print(f"{line}\nSYNTHETIC DATA instead of {name}: {reason}\n{line}")
+    return draw_and_fit
 
 
 def fit_images(images, size, crop):
@@ -155,77 +223,30 @@ def fit_images(images, size, crop):
     return images
 
 
+@dataclass(frozen=True)
+class DatasetEntry:
+    """How to load and imitate one dataset."""
+
+    load: Callable  # (name, split, size, crop) -> the real ImageDataset; raises DataMissing
+    draw: Callable  # (n, seed, size, crop) -> images, targets, target_names, factors
+    size: int | None = None  # what size=None and crop=None mean
+    crop: int | None = None
+    required: bool = True  # by the full profile
+
+
+DIGITS = dict(find_files=readers.find_mnist, read=readers.read_mnist, target_names=tuple("0123456789"))
+OBJECTS = dict(find_files=readers.find_cifar10, read=readers.read_cifar10, target_names=readers.CIFAR10_CLASSES)
+DATASETS = {
+    "mnist": DatasetEntry(partial(load_arrays, **DIGITS), fit_drawn(synthetic.draw_digits)),
+    "cifar10": DatasetEntry(partial(load_arrays, **OBJECTS), fit_drawn(synthetic.draw_objects)),
+    "celeba": DatasetEntry(partial(load_folder, find=folders.find_celeba), draw_faces, size=64, crop=148),
+    "ffhq": DatasetEntry(partial(load_folder, find=folders.find_ffhq), draw_faces, size=128, required=False),
+}
+
+
 def show_setup(*datasets):
     """Print what a notebook's numbers depend on: profile, data, device, versions."""
     print(f"profile {settings.PROFILE.name} | {settings.hardware()}")
     for dataset in datasets:
         print(dataset)
     print(" | ".join(f"{name} {version}" for name, version in settings.versions().items()))
-
-
-# --- the cache: DATA_DIR/cache/<key>/{images,targets}.npy, written under a temporary name and renamed ---
-
-
-def load_real(name, split, size, crop):
-    """The real dataset from its cache, built on first use (or again, if the files on disk have changed)."""
-    entry = DATASETS[name]
-    files = entry.find_files()
-    stamp = "|".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
-    key = f"{name}-{split}-{size or 'full'}-{crop or 'whole'}-{hashlib.sha1(stamp.encode()).hexdigest()[:8]}"
-
-    def decode():
-        images, targets = entry.read(files, "test" if split == "test" else "train")
-        if split != "test":  # neither release has a validation part: every tenth training image
-            keep = (np.arange(len(images)) % 10 == 0) == (split == "val")
-            images, targets = images[keep], targets[keep]
-        return fit_images(torch.from_numpy(images), size, crop).numpy(), targets.astype(np.int64)
-
-    images, targets = cached(key, decode)
-    return ImageDataset(torch.from_numpy(images), torch.from_numpy(targets), entry.target_names, name, split, "real")
-
-
-def cached(key, decode):
-    """decode() -> (images, targets), kept as a memory-mapped folder `key` of the cache.
-
-    Safe when two processes build it at once (the first rename wins, both read the same) and when one is killed
-    (only a temporary folder is left, removed after an hour). Without a writable disk, it works from memory.
-    """
-    folder = settings.DATA_DIR / "cache" / key
-    try:
-        return open_arrays(folder)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError):  # damaged after it was written: make it again
-        shutil.rmtree(folder, ignore_errors=True)
-    arrays = decode()
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder.parent)
-        temporary = folder.parent / f".building-{uuid.uuid4().hex}"
-        try:
-            temporary.mkdir()
-            for array_name, array in zip(("images", "targets"), arrays):
-                np.save(temporary / f"{array_name}.npy", array)
-            os.rename(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        if not folder.is_dir():  # otherwise another process was first, and its folder is as good
-            warnings.warn(f"No cache could be written ({error}); decoding again each time.", stacklevel=2)
-            return arrays
-    return open_arrays(folder)
-
-
-def open_arrays(folder):
-    """Memory-map (images, targets), copy-on-write: pages are read on demand, and nothing can change the files."""
-    return tuple(np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("images", "targets"))
-
-
-def remove_leftovers(cache, older_than=3600):
-    """Remove temporary folders of builds that were killed more than `older_than` seconds ago."""
-    for folder in cache.glob(".building-*"):
-        try:
-            if time.time() - folder.stat().st_mtime > older_than:
-                shutil.rmtree(folder, ignore_errors=True)
-        except FileNotFoundError:  # its owner has just renamed it
-            pass

@@ -9,7 +9,15 @@ from vae_lib.errors import LabError
 from vae_lib.losses import ElboLoss, kl_divergence, reconstruction_error
 from vae_lib.models import reparameterize
 
-BATCH = 500
+BATCH = 500  # images at a time; fewer where they have more values than 3x32x32
+
+
+def batches(dataset):
+    """All images of a dataset, in order, some at a time: uint8 (n, C, H, W)."""
+    n = BATCH * 3 * 32**2 // math.prod(dataset.image_shape)
+    for images in dataset.images.split(max(1, min(BATCH, n))):
+        yield images
+        dataset.release_pages()
 
 
 @torch.no_grad()
@@ -30,7 +38,7 @@ def per_image(model, dataset, likelihood="mse", sample=False, seed=0):
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     reconstructions, kls = [], []
-    for images in dataset.images.split(BATCH):
+    for images in batches(dataset):
         x = to_float(images.to(device))
         mu, logvar = model.encode(x)
         z = reparameterize(mu, logvar, generator) if sample and logvar is not None else mu
@@ -51,7 +59,7 @@ def posterior(model, dataset):
     """q(z|x) of every image: -> mu, logvar, both (N, latent_dim), on the CPU; of an Autoencoder (codes, None)."""
     model.eval()
     device = next(model.parameters()).device
-    parts = [model.encode(to_float(images.to(device))) for images in dataset.images.split(BATCH)]
+    parts = [model.encode(to_float(images.to(device))) for images in batches(dataset)]
     mu, logvar = zip(*parts)
     return torch.cat(mu).cpu(), None if logvar[0] is None else torch.cat(logvar).cpu()
 

@@ -13,6 +13,7 @@ from torchvision.utils import make_grid
 
 from vae_lib import settings
 from vae_lib.data import to_float
+from vae_lib.files import replacing
 
 DPI = 90
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
@@ -187,16 +188,9 @@ def save_figure(figure, name):
     if settings.PROFILE.writes_results:
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
-        write_figure(f"{name}.png", file.getvalue())
+        with replacing(settings.FIGURES_DIR / f"{name}.png") as temporary:
+            temporary.write_bytes(file.getvalue())
     return figure
-
-
-def write_figure(filename, data):
-    """Write bytes to figures/<filename>, all or nothing."""
-    settings.FIGURES_DIR.mkdir(exist_ok=True)
-    temporary = settings.FIGURES_DIR / f".part-{filename}"
-    temporary.write_bytes(data)
-    temporary.replace(settings.FIGURES_DIR / filename)
 
 
 def save_animation(frames, name, milliseconds=100, pixels=96):
@@ -206,7 +200,8 @@ def save_animation(frames, name, milliseconds=100, pixels=96):
     file = io.BytesIO()
     pictures[0].save(file, "gif", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
     if settings.PROFILE.writes_results:
-        write_figure(f"{name}.gif", file.getvalue())
+        with replacing(settings.FIGURES_DIR / f"{name}.gif") as temporary:
+            temporary.write_bytes(file.getvalue())
     source = base64.b64encode(file.getvalue()).decode()
     return IPython.display.HTML(f'<img alt="{name}" src="data:image/gif;base64,{source}">')  # HTML pages show it too
 

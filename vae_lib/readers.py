@@ -47,14 +47,16 @@ def download(dataset_class, host, folder):
     if not reachable(host):
         raise DataMissing(f"there is no {folder}/ in {where}, and {host} cannot be reached; {how}.")
     temporary = where / f".download-{uuid.uuid4().hex}"
+    print(f"Downloading {folder}/ from {host} ...")
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10)  # a network that stops answering ends the attempt
     try:
         dataset_class(temporary, download=True)
         os.rename(temporary / folder, where / folder)
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # Google Drive's quota, for example, has an exception of its own
         if not (where / folder).exists():  # otherwise another kernel has fetched it meanwhile
-            raise DataMissing(f"there is no {folder}/ in {where}, and the download failed ({error}); {how}.") from None
+            why = " ".join(str(error).split())
+            raise DataMissing(f"there is no {folder}/ in {where}, and the download failed ({why}); {how}.") from None
     finally:
         socket.setdefaulttimeout(previous)
         shutil.rmtree(temporary, ignore_errors=True)

@@ -24,7 +24,7 @@ class Profile:
     name: str
     real_data: str  # "never" | "if available" (on disk or downloadable) | "required"
     synthetic_sizes: dict[str, int]  # images per split when the data is synthetic
-    images_per_training: int | None  # train_or_load stops after about this many images; None: no limit
+    images_per_training: int | None  # train_or_load stops after about this many (larger than 32x32: fewer); None: never
     loads_weights: bool  # may use data/pretrained when name, configuration and data match
     writes_results: bool  # writes data/pretrained and figures/
 
@@ -67,7 +67,7 @@ def keep_freed_memory():
     their pages in again (up to a tenth of the time of a small convolutional model). No effect elsewhere."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+        libc.mallopt(-1, 2**28)  # M_TRIM_THRESHOLD
 
 
 def versions():

@@ -20,11 +20,14 @@ from vae_lib.weights import (
     describe_run,
     difference,
     load_pretrained,
+    load_record,
     pretrained_path,
+    record_path,
     resume,
     round_to_half,
     save_checkpoint,
     save_pretrained,
+    save_record,
 )
 
 
@@ -103,10 +106,11 @@ def train_epoch(model, dataset, optimizer, config, epoch, advance):
     for step, indices in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, (epoch - 1 + step / len(batches)) / config.epochs)
-        x = to_float(dataset.images[indices].to(device).contiguous(memory_format=torch.channels_last))
+        images = dataset.images[indices].to(device).contiguous(memory_format=torch.channels_last)
         if config.mirror:
-            flipped = torch.rand(len(x), generator=order).to(device) < 0.5
-            x = torch.where(flipped[:, None, None, None], x.flip(3), x)
+            flipped = torch.rand(len(images), generator=order).to(device) < 0.5
+            images = torch.where(flipped[:, None, None, None], images.flip(3), images)
+        x = to_float(images)
         with autocast(device, config.precision):
             x_hat, mu, logvar = model(x, generator=noise)
         losses = elbo_loss(x_hat, x, mu, logvar, config.beta, config.likelihood)  # in float32
@@ -114,6 +118,7 @@ def train_epoch(model, dataset, optimizer, config, epoch, advance):
         losses.loss.backward()
         optimizer.step()
         totals += torch.stack(losses).detach() * len(x)
+        dataset.release_pages()
         advance(len(x))
     return (totals / len(dataset)).tolist()
 
@@ -212,13 +217,14 @@ def best_epoch(history):
     return min(history, key=lambda row: (row.get("val_loss", 0), -row["epoch"]), default={"epoch": 0})["epoch"]
 
 
-def train_or_load(name, build, config, train, val, test=None, repeats=0):
+def train_or_load(name, build, config, train, val, test=None, repeats=0, weights=True):
     """The model called `name`: loaded if its shipped weights fit, else trained as the profile allows.
 
     build: function without arguments that returns an untrained model; test: measured once, after training, and
     kept in the record as record["test"] = {"posterior_mean": [loss, reconstruction, kl], "one_sample": [...]}.
     repeats: train that many more models with the next seeds, to see how much chance is in a result; only their numbers
     are kept, as record["repeats"] = a list of {"seed", "history", "test"} (shipped records may hold more than asked).
+    weights=False: only the record is shipped, for comparisons that need no more; the model is None where it is read.
     lab: weights from data/pretrained are used if architecture, configuration and data are the same; otherwise a short
     run on the spot, never saved. quick: always a very short run. full: the whole run, resumed from its checkpoint if
     there is one, then written to data/pretrained; weights of another configuration there are an error, not a victim.
@@ -227,9 +233,9 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0):
     torch.manual_seed(config.seed)
     model = build()
     profile = settings.PROFILE
-    path = pretrained_path(name)
+    path = pretrained_path(name) if weights else record_path(name)
     if profile.loads_weights and path.exists():
-        shipped, record = load_pretrained(name)
+        shipped, record = load_pretrained(name) if weights else (None, load_record(name))
         other = difference(describe_run(model, train, val, config), record)
         if other is None and (found := len(record.get("repeats", []))) < repeats:
             other = f"{repeats} repeats are asked for and {found} are there"
@@ -241,12 +247,11 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0):
         if profile.writes_results:
             raise LabError(f"{path} holds another run ({other}); rename or delete it, then train again.")
         print(f"{name}: the shipped weights do not fit, since {other}")
-    if profile.images_per_training is not None:
-        epochs = max(1, min(config.epochs, profile.images_per_training // len(train)))
-        config = replace(config, epochs=epochs)
-    checkpoint = settings.CHECKPOINT_DIR / path.name if profile.writes_results else None
+    config = replace(config, epochs=affordable_epochs(config, train))
+    writes_results = profile.writes_results and train.source == "real"  # models of synthetic images are never shipped
+    checkpoint = settings.CHECKPOINT_DIR / f"{name}.safetensors" if writes_results else None
     record = fit(model, train, val, config, checkpoint=checkpoint, name=name)
-    if profile.writes_results:
+    if writes_results and weights:
         round_to_half(model)
     if test is not None:
         record["test"] = losses_on(test, model, config)
@@ -258,10 +263,25 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0):
         if test is not None:
             repeat["test"] = losses_on(test, again, config)
         record.setdefault("repeats", []).append(repeat)
-    if profile.writes_results:
-        save_pretrained(name, model, record)
+    if writes_results:
+        if weights:
+            save_pretrained(name, model, record)
+        else:
+            save_record(name, record)
         checkpoint.unlink(missing_ok=True)
     return model, record
+
+
+def affordable_epochs(config, train):
+    """How many epochs the profile allows. Images larger than 32x32 count as several; stand-ins never train longer than
+    in the lab profile."""
+    images = settings.PROFILE.images_per_training
+    if images is None and train.source == "synthetic":
+        images = settings.PROFILES["lab"].images_per_training
+    if images is None:
+        return config.epochs
+    cost = len(train) * max(1, math.prod(train.image_shape[1:]) / 32**2)
+    return max(1, min(config.epochs, int(images / cost)))
 
 
 def load_or_repeat(name, train, val):

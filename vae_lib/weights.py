@@ -4,29 +4,24 @@ Every file is written under a temporary name and renamed, so what is on disk is 
 """
 
 import json
-import os
-import uuid
 from dataclasses import asdict
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 
 from vae_lib import settings
 from vae_lib.errors import LabError
+from vae_lib.files import replacing
 from vae_lib.models import build_model
 
 
 def write_tensors(path, tensors, record):
     """Write named tensors and a JSON-able record to `path`, all or nothing."""
-    data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"record": json.dumps(record)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {"record": json.dumps(record)})
+        temporary.chmod(0o644)  # save_file makes it private
 
 
 def read_tensors(path):
@@ -93,6 +88,26 @@ def load_pretrained(name):
 def pretrained_path(name):
     """Where the weights called `name` lie or would lie."""
     return settings.PRETRAINED_DIR / f"{name}.safetensors"
+
+
+def save_record(name, record):
+    """Write data/pretrained/<name>.json: what is kept of a run whose weights nobody needs."""
+    with replacing(record_path(name)) as temporary:
+        temporary.write_text(json.dumps(record), encoding="utf-8")
+
+
+def load_record(name):
+    """The record that save_record wrote; LabError if it is damaged."""
+    path = record_path(name)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LabError(f"{path} is damaged ({error}); restore it with git, or delete it and train again.") from None
+
+
+def record_path(name):
+    """Where the record of the run `name` lies or would lie."""
+    return settings.PRETRAINED_DIR / f"{name}.json"
 
 
 # --- checkpoints of unfinished runs ---

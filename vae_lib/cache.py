@@ -1,0 +1,130 @@
+"""The cache: each dataset is decoded once, into DATA_DIR/cache/<key>/, and memory-mapped from there.
+
+Everything is written under a temporary name and renamed, so a folder <key> is whole or absent.
+"""
+
+import json
+import os
+import shutil
+import time
+import uuid
+import warnings
+from contextlib import suppress
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+
+from vae_lib import settings
+from vae_lib.files import replacing
+
+
+class Block(NamedTuple):
+    """Some decoded images of a dataset."""
+
+    images: np.ndarray  # uint8 (n, C, H, W)
+    targets: np.ndarray  # int64 (n,) or (n, attributes)
+    skipped: list[str]  # the files that gave no image, each with the reason
+
+
+def cached(key, decode):
+    """decode() -> an iterable of Blocks, kept as the folder `key` of the cache: -> one Block, memory-mapped.
+
+    Safe when two processes build it at once (the first rename wins, both read the same) and when one is killed
+    (only temporary folders are left, removed later). Without a writable disk, it works from memory.
+    """
+    folder = cache_folder() / key
+    if folder.is_dir():
+        try:
+            return open_block(folder)
+        except (OSError, ValueError):  # damaged after it was written: make it again
+            shutil.rmtree(folder, ignore_errors=True)
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        remove_leftovers()
+        temporary = cache_folder() / f".building-{uuid.uuid4().hex}"
+        try:
+            temporary.mkdir()
+            write_blocks(temporary, decode())
+            os.rename(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(parts_folder(key), ignore_errors=True)
+    except OSError as error:
+        if not folder.is_dir():  # otherwise another process was first, and its folder is as good
+            warnings.warn(f"No cache could be written ({error}); decoding again each time.", stacklevel=2)
+            images, targets, skipped = zip(*decode())
+            return Block(np.concatenate(images), np.concatenate(targets), list(chain.from_iterable(skipped)))
+    return open_block(folder)
+
+
+def cache_folder():
+    """Where the decoded datasets lie."""
+    return settings.DATA_DIR / "cache"
+
+
+def open_block(folder):
+    """What write_blocks wrote, memory-mapped copy-on-write: pages are read on demand, the files cannot change."""
+    images, targets = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("images", "targets"))
+    return Block(images, targets, json.loads((folder / "skipped.json").read_text(encoding="utf-8")))
+
+
+def write_blocks(folder, blocks):
+    """Write Blocks one after another, holding one of them in memory: images.npy, targets.npy, skipped.json."""
+    targets, skipped, n = [], [], 0
+    with open(folder / "images.npy", "wb") as file:
+        for block in blocks:
+            if file.tell() == 0:
+                write_header(file, (0, *block.images.shape[1:]))
+            file.write(np.ascontiguousarray(block.images))
+            targets.append(block.targets)
+            skipped += block.skipped
+            n += len(block.images)
+        file.seek(0)  # numpy leaves room in its header for the first side of the shape to grow
+        write_header(file, (n, *block.images.shape[1:]))
+    np.save(folder / "targets.npy", np.concatenate(targets))
+    (folder / "skipped.json").write_text(json.dumps(skipped), encoding="utf-8")
+
+
+def write_header(file, shape):
+    """The header of a .npy file of bytes."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def in_parts(key, n, decode_part, length=1000):
+    """The Blocks decode_part(slice(0, length)), decode_part(slice(length, 2 * length)), ... of n files.
+
+    Each is kept on disk until the folder `key` is there: a decoding that was killed goes on where it stopped, and
+    two processes that decode at once share the work.
+    """
+    for start in range(0, n, length):
+        path = parts_folder(key) / f"{start:08d}.npz"
+        try:
+            with np.load(path) as part:
+                block = Block(part["images"], part["targets"], part["skipped"].tolist())
+        except Exception:  # absent, or damaged in one of many ways
+            block = decode_part(slice(start, start + length))
+            save_part(path, block)
+        yield block
+
+
+def save_part(path, block):
+    """Keep a Block; a disk that is full or read-only costs only the chance to go on after a kill."""
+    with suppress(OSError), replacing(path) as temporary:
+        np.savez(temporary, images=block.images, targets=block.targets, skipped=np.array(block.skipped, dtype=str))
+
+
+def parts_folder(key):
+    """Where the parts of an unfinished decoding lie."""
+    return cache_folder() / f".parts-{key}"
+
+
+def remove_leftovers():
+    """Remove what killed builds left: half-written folders after an hour, decoded parts after a day."""
+    for pattern, seconds in ((".building-*", 3_600), (".parts-*", 86_400)):
+        for folder in cache_folder().glob(pattern):
+            try:
+                if time.time() - folder.stat().st_mtime > seconds:
+                    shutil.rmtree(folder, ignore_errors=True)
+            except FileNotFoundError:  # its owner has just renamed it
+                pass

@@ -1,0 +1,239 @@
+"""Datasets that come as folders of image files, CelebA and FFHQ: which files they have, and how one is decoded.
+
+Each dataset has find_*() -> an ImageFolder, whose `choose(split)` names the files of a split.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image, ImageOps
+
+from vae_lib import settings
+from vae_lib.cache import Block
+from vae_lib.errors import LabError
+from vae_lib.readers import DataMissing, download
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+CELEBA_IMAGES = 202_599
+CELEBA_SIDES = (178, 218)  # width and height of every aligned image
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """The image files of a dataset."""
+
+    root: Path
+    stamp: str  # changes when a file does
+    target_names: tuple[str, ...]
+    choose: Callable  # split -> (names of its files, relative to root; sentences that a user must know)
+    read_targets: Callable  # names -> int64 (N, attributes)
+    sides: tuple[int, int] | None = None  # width and height that every image must have
+
+
+def scan(root):
+    """Every image file below `root`, sorted: -> {name relative to root: "size mtime"}. Hidden files are left out."""
+    found, folders = {}, [root]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):  # also the ._*.jpg that macOS leaves beside unpacked images
+                    continue
+                if entry.is_dir():
+                    folders.append(entry.path)
+                elif entry.name.lower().endswith(SUFFIXES):
+                    stat = entry.stat()
+                    found[os.path.relpath(entry.path, root)] = f"{stat.st_size} {stat.st_mtime_ns}"
+    if not found:
+        raise LabError(
+            f"{root} holds no images ({', '.join(SUFFIXES)}); fill it as data/README.md shows, or delete it."
+        )
+    return dict(sorted(found.items()))
+
+
+def stamp_of(files, *others):
+    """A short hash that changes when one of the scanned files does, or one of the other paths."""
+    parts = chain.from_iterable(files.items()), (f"{path.stat().st_size} {path.stat().st_mtime_ns}" for path in others)
+    return hashlib.sha1("|".join(chain(*parts)).encode()).hexdigest()[:8]
+
+
+# --- CelebA (Liu et al. 2015): img_align_celeba/*.jpg, list_attr_celeba.txt, list_eval_partition.txt ---
+
+
+def find_celeba():
+    """DATA_DIR/celeba in its official layout, all images or some of them; downloaded through torchvision if absent."""
+    folder = settings.DATA_DIR / "celeba"
+    if not folder.exists():
+        download(torchvision.datasets.CelebA, "drive.google.com", "celeba")
+    images, attributes, partition = (
+        folder / name for name in ("img_align_celeba", "list_attr_celeba.txt", "list_eval_partition.txt")
+    )
+    for path in (images, attributes, partition):
+        if not path.exists():
+            raise LabError(f"{folder} has no {path.name}: complete the folder as data/README.md shows, or delete it.")
+    files = scan(images)
+    return ImageFolder(
+        root=images,
+        stamp=stamp_of(files, attributes, partition),
+        target_names=attribute_names(attributes),
+        choose=lambda split: choose_celeba(list(files), read_rows(partition, files, 1), split),
+        read_targets=lambda names: read_attributes(attributes, names),
+        sides=CELEBA_SIDES,
+    )
+
+
+def choose_celeba(names, partition, split):
+    """The official parts; without a test image, test is the official validation part and val a tenth of train."""
+    parts = {0: [], 1: [], 2: []}  # train, validation, test
+    notes = []
+    unlisted = [name for name in names if name not in partition]
+    for name in names:
+        if name in partition:
+            parts[partition[name].item()].append(name)
+    train, val, test = parts.values()
+    if len(names) < CELEBA_IMAGES:
+        notes.append(f"{len(names):,} of CelebA's {CELEBA_IMAGES:,} images are on disk.")
+    if unlisted:
+        notes.append(
+            f"{len(unlisted):,} images that list_eval_partition.txt does not name are left out: {some(unlisted)}."
+        )
+    if not test:
+        notes.append(
+            f"None is of the official test part: 'test' is the official validation part ({len(val):,} images), "
+            f"'val' every tenth image of the official train part ({len(train):,})."
+        )
+        train, val, test = *tenth(train), val
+    return {"train": train, "val": val, "test": test}[split], notes
+
+
+def tenth(names):
+    """Split off every tenth item for validation: -> (train, val)."""
+    return [name for i, name in enumerate(names) if i % 10], names[::10]
+
+
+def read_rows(path, names, columns):
+    """The lines of a text table that begin with one of the names: {name: int8 (columns,)}."""
+    wanted, rows = set(names), {}
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            name, *values = line.split(maxsplit=1)[:2] or [""]
+            if name in wanted:
+                rows[name] = np.fromstring(values[0], np.int8, sep=" ")
+                if len(rows[name]) != columns:
+                    raise LabError(f"{path}, line {number}: not {columns} numbers after {name}; fetch the file again.")
+    return rows
+
+
+def attribute_names(path):
+    """The attributes that the second line of list_attr_celeba.txt names."""
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        names = tuple([line for _, line in zip(range(2), lines)][-1].split())
+    if "Smiling" not in names:
+        raise LabError(f"{path}: the second line should name the attributes, Smiling among them; fetch the file again.")
+    return names
+
+
+def read_attributes(path, names):
+    """-1 and 1 of list_attr_celeba.txt as 0 and 1: int64 (N, attributes), a row for each file name."""
+    rows = read_rows(path, names, len(attribute_names(path)))
+    if missing := [name for name in names if name not in rows]:
+        raise LabError(f"{path} has no row for {len(missing):,} of the images ({some(missing)}); fetch the file again.")
+    return (np.stack([rows[name] for name in names]).astype(np.int64) + 1) // 2
+
+
+# --- FFHQ (Karras et al. 2019), or any other folder of images ---
+
+
+def find_ffhq():
+    """The images in DATA_DIR/ffhq, however nested; a random 80 % (seed 0) are train and val, the others test."""
+    root = settings.DATA_DIR / "ffhq"
+    if not root.exists():
+        raise DataMissing(
+            f"there is no ffhq/ in {settings.DATA_DIR}; put any folder of square face images there, "
+            "for example FFHQ's thumbnails128x128/, as data/README.md shows."
+        )
+    files = scan(root)
+
+    def choose(split):
+        order = np.random.default_rng(0).permutation(len(files))
+        names = [list(files)[i] for i in order]
+        cut = round(0.8 * len(names))
+        train, val = tenth(names[:cut])
+        return {"train": train, "val": val, "test": names[cut:]}[split], []
+
+    return ImageFolder(root, stamp_of(files), (), choose, lambda names: np.zeros((len(names), 0), np.int64))
+
+
+# --- decoding ---
+
+
+def decode_image(path, size, crop=None, sides=None):
+    """One image file, of any mode and orientation -> uint8 (3, size, size).
+
+    The centre square of side `crop` (default: as large as fits) is resized to `size`. Raises ValueError, saying why,
+    if it is no whole image, smaller than the crop, or not of the given sides (width, height).
+    """
+    try:
+        with Image.open(path) as image:
+            image = to_rgb(ImageOps.exif_transpose(image))
+    except Exception as error:  # a decoder may raise anything on a damaged file
+        raise ValueError(f"no whole image ({error})".replace(str(path), Path(path).name)) from None
+    width, height = image.size
+    if sides is not None and (width, height) != sides:
+        raise ValueError(f"{width}x{height} pixels, not {sides[0]}x{sides[1]}")
+    side = min(width, height) if crop is None else crop
+    left, top = (width - side) // 2, (height - side) // 2
+    if min(left, top) < 0:
+        raise ValueError(f"{width}x{height} pixels, smaller than the crop of {crop}")
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box)).transpose(2, 0, 1)
+
+
+def to_rgb(image):
+    """A PIL image of any mode as 8-bit RGB: 16-bit values scaled down, transparency laid over white."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def decode_files(folder, names, targets, size, crop, batch=50):
+    """Decode the named files in parallel: -> a Block, without the files that are no usable images.
+
+    Threads suffice, since PIL decodes outside Python's lock; each takes `batch` files at a time.
+    """
+
+    def decode_batch(start):
+        outcomes = []
+        for name in names[start : start + batch]:
+            try:
+                outcomes.append(decode_image(folder.root / name, size, crop, folder.sides))
+            except ValueError as error:
+                outcomes.append(f"{name}: {error}")
+        return outcomes
+
+    images = np.empty((len(names), 3, size, size), np.uint8)
+    kept, skipped = [], []
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        for start, outcomes in zip(range(0, len(names), batch), threads.map(decode_batch, range(0, len(names), batch))):
+            for i, outcome in enumerate(outcomes, start):
+                if isinstance(outcome, str):
+                    skipped.append(outcome)
+                else:
+                    images[len(kept)] = outcome
+                    kept.append(i)
+    return Block(images[: len(kept)], targets[kept], skipped)
+
+
+def some(names, separator=", ", n=3):
+    """The first few names, for a sentence."""
+    return separator.join(names[:n]) + (f"{separator}..." if len(names) > n else "")
