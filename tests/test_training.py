@@ -19,7 +19,7 @@ from vae_lib import (
 )
 from vae_lib.errors import LabError
 from vae_lib.metrics import evaluate
-from vae_lib.training import affordable_epochs, best_epoch, learning_rate, stops_at
+from vae_lib.training import affordable, best_epoch, learning_rate, stops_at
 from vae_lib.weights import pretrained_path, read_tensors, record_path
 
 CONFIG = TrainConfig(batch_size=16, lr=1e-2, epochs=4, seed=3)
@@ -315,7 +315,8 @@ def test_large_images_count_as_several(tiny, use_profile, monkeypatch):
     use_profile("lab")
     monkeypatch.setattr(settings, "PROFILE", dataclasses.replace(settings.PROFILE, images_per_training=64 * 4 * 2))
     config = dataclasses.replace(CONFIG, epochs=20)
-    assert affordable_epochs(config, large) == 2 and affordable_epochs(config, tiny) == 8
+    assert affordable(config, large).epochs == 2 and affordable(config, tiny).epochs == 8
+    assert affordable(config, tiny).lr == 1e-3 < CONFIG.lr and affordable(CONFIG, tiny) == CONFIG
 
 
 def test_the_full_profile_ships_nothing_made_of_stand_ins(tiny, use_profile, monkeypatch):

@@ -64,6 +64,22 @@ def posterior(model, dataset):
     return torch.cat(mu).cpu(), None if logvar[0] is None else torch.cat(logvar).cpu()
 
 
+@torch.no_grad()
+def nearest_images(images, dataset):
+    """For each image the nearest one of a dataset: -> indices (N,), squared distances (N,), summed over the pixels.
+
+    images: floats (N, C, H, W) in [0, 1], as large as those of the dataset. Results are on the CPU.
+    """
+    queries = images.flatten(1)
+    distances = []
+    for others in batches(dataset):
+        others = to_float(others.to(queries.device)).flatten(1)
+        products = queries @ others.T
+        distances.append(queries.square().sum(1, keepdim=True) + others.square().sum(1) - 2 * products)
+    distance, index = torch.cat(distances, dim=1).min(dim=1)
+    return index.cpu(), distance.clamp(min=0).cpu()
+
+
 def kl_per_dimension(mu, logvar):
     """What each latent dimension costs per image, in nats: its KL to the prior, averaged over the images.
 

@@ -167,6 +167,30 @@ def plot_histograms(series, xlabel, title=""):
     return figure
 
 
+def plot_latent_histograms(means, draws, title=""):
+    """A small histogram for each latent variable, ten in a row, with the density of N(0, 1) as a dashed line.
+
+    means, draws: (N, variables), the posterior means of images (outlines) and one draw of z for each (filled).
+    """
+    variables = means.shape[1]
+    figure, axes = plt.subplots(-(-variables // 10), 10, figsize=(10, 0.95 * -(-variables // 10) + 0.6), dpi=DPI)
+    plt.close(figure)
+    edges = np.linspace(-4, 4, 33)
+    normal = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
+    for i, axis in enumerate(axes.flat):
+        axis.axis("off")
+        if i < variables:
+            axis.hist(draws[:, i], edges, density=True, histtype="stepfilled", alpha=0.5, color=COLOURS[0])
+            axis.hist(means[:, i], edges, density=True, histtype="step", color=COLOURS[1])
+            axis.plot(edges, normal, "k--", linewidth=0.8)
+            axis.set_ylim(0, 0.9)  # means of unused variables are a spike
+    handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[0], alpha=0.5), plt.Line2D([], [], color=COLOURS[1])]
+    handles.append(plt.Line2D([], [], color="k", linestyle="--"))
+    figure.legend(handles, ["draws of z", "posterior means", "N(0, 1)"], loc="lower center", ncols=3, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
 def plot_bars(groups, ylabel, title=""):
     """Grouped bars for {series: {label: value}}: one colour a series, one place on the x axis a label."""
     figure, axis = new_figure(9, 3)
@@ -175,7 +199,7 @@ def plot_bars(groups, ylabel, title=""):
     for k, (colour, (name, values)) in enumerate(zip(COLOURS, groups.items())):
         places = np.arange(len(labels)) + (k - (len(groups) - 1) / 2) * width
         axis.bar(places, [values[label] for label in labels], width, color=colour, label=name)
-    axis.set_xticks(range(len(labels)), labels)
+    axis.set_xticks(range(len(labels)), labels, rotation=90 if len(labels) > 10 else 0)
     axis.set_ylabel(ylabel)
     axis.set_title(title, fontsize=10)
     axis.legend(fontsize=8)

@@ -247,7 +247,7 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
         if profile.writes_results:
             raise LabError(f"{path} holds another run ({other}); rename or delete it, then train again.")
         print(f"{name}: the shipped weights do not fit, since {other}")
-    config = replace(config, epochs=affordable_epochs(config, train))
+    config = affordable(config, train)
     writes_results = profile.writes_results and train.source == "real"  # models of synthetic images are never shipped
     checkpoint = settings.CHECKPOINT_DIR / f"{name}.safetensors" if writes_results else None
     record = fit(model, train, val, config, checkpoint=checkpoint, name=name)
@@ -272,16 +272,20 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
     return model, record
 
 
-def affordable_epochs(config, train):
-    """How many epochs the profile allows. Images larger than 32x32 count as several; stand-ins never train longer than
-    in the lab profile."""
+def affordable(config, train):
+    """The configuration, with as many epochs as the profile allows.
+
+    An image larger than 32x32 counts as several; stand-ins never train longer than in the lab profile. A run that is cut
+    short has no time for the warm-up that a large learning rate needs: it gets 1e-3 at most.
+    """
     images = settings.PROFILE.images_per_training
     if images is None and train.source == "synthetic":
         images = settings.PROFILES["lab"].images_per_training
     if images is None:
-        return config.epochs
+        return config
     cost = len(train) * max(1, math.prod(train.image_shape[1:]) / 32**2)
-    return max(1, min(config.epochs, int(images / cost)))
+    epochs = max(1, int(images / cost))
+    return config if epochs >= config.epochs else replace(config, epochs=epochs, lr=min(config.lr, 1e-3))
 
 
 def load_or_repeat(name, train, val):
