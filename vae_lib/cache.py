@@ -9,6 +9,7 @@ import shutil
 import time
 import uuid
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
 from typing import NamedTuple
@@ -95,23 +96,36 @@ def in_parts(key, n, decode_part, length=1000):
     """The Blocks decode_part(slice(0, length)), decode_part(slice(length, 2 * length)), ... of n files.
 
     Each is kept on disk until the folder `key` is there: a decoding that was killed goes on where it stopped, and
-    two processes that decode at once share the work.
+    two processes that decode at once share the work. While one part is being written, the next is decoded.
     """
-    for start in range(0, n, length):
-        path = parts_folder(key) / f"{start:08d}.npz"
+
+    def part(start):
         try:
-            with np.load(path) as part:
-                block = Block(part["images"], part["targets"], part["skipped"].tolist())
+            with np.load(part_path(key, start)) as file:
+                return Block(file["images"], file["targets"], file["skipped"].tolist())
         except Exception:  # absent, or damaged in one of many ways
-            block = decode_part(slice(start, start + length))
-            save_part(path, block)
-        yield block
+            return decode_part(slice(start, start + length))
+
+    with ThreadPoolExecutor(1) as background:
+        ahead = background.submit(part, 0)
+        for start in range(0, n, length):
+            block = ahead.result()
+            if start + length < n:
+                ahead = background.submit(part, start + length)
+            if not part_path(key, start).exists():
+                save_part(part_path(key, start), block)
+            yield block
 
 
 def save_part(path, block):
     """Keep a Block; a disk that is full or read-only costs only the chance to go on after a kill."""
     with suppress(OSError), replacing(path) as temporary:
         np.savez(temporary, images=block.images, targets=block.targets, skipped=np.array(block.skipped, dtype=str))
+
+
+def part_path(key, start):
+    """Where the part that begins with file number `start` lies."""
+    return parts_folder(key) / f"{start:08d}.npz"
 
 
 def parts_folder(key):

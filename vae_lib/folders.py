@@ -50,7 +50,7 @@ def scan(root):
                     folders.append(entry.path)
                 elif entry.name.lower().endswith(SUFFIXES):
                     stat = entry.stat()
-                    found[os.path.relpath(entry.path, root)] = f"{stat.st_size} {stat.st_mtime_ns}"
+                    found[entry.path[len(str(root)) + 1 :]] = f"{stat.st_size} {stat.st_mtime_ns}"
     if not found:
         raise LabError(
             f"{root} holds no images ({', '.join(SUFFIXES)}); fill it as data/README.md shows, or delete it."
@@ -182,7 +182,8 @@ def decode_image(path, size, crop=None, sides=None):
     """
     try:
         with Image.open(path) as image:
-            image = to_rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            image = to_rgb(image)
     except Exception as error:  # a decoder may raise anything on a damaged file
         raise ValueError(f"no whole image ({error})".replace(str(path), Path(path).name)) from None
     width, height = image.size
@@ -203,7 +204,7 @@ def to_rgb(image):
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def decode_files(folder, names, targets, size, crop, batch=50):
@@ -212,26 +213,22 @@ def decode_files(folder, names, targets, size, crop, batch=50):
     Threads suffice, since PIL decodes outside Python's lock; each takes `batch` files at a time.
     """
 
-    def decode_batch(start):
-        outcomes = []
-        for name in names[start : start + batch]:
-            try:
-                outcomes.append(decode_image(folder.root / name, size, crop, folder.sides))
-            except ValueError as error:
-                outcomes.append(f"{name}: {error}")
-        return outcomes
-
     images = np.empty((len(names), 3, size, size), np.uint8)
-    kept, skipped = [], []
+    skipped = {}
+
+    def decode_batch(start):
+        for i in range(start, min(start + batch, len(names))):
+            try:
+                images[i] = decode_image(folder.root / names[i], size, crop, folder.sides)
+            except ValueError as error:
+                skipped[i] = f"{names[i]}: {error}"
+
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        for start, outcomes in zip(range(0, len(names), batch), threads.map(decode_batch, range(0, len(names), batch))):
-            for i, outcome in enumerate(outcomes, start):
-                if isinstance(outcome, str):
-                    skipped.append(outcome)
-                else:
-                    images[len(kept)] = outcome
-                    kept.append(i)
-    return Block(images[: len(kept)], targets[kept], skipped)
+        list(threads.map(decode_batch, range(0, len(names), batch)))  # list() raises what a thread has raised
+    if skipped:
+        kept = [i for i in range(len(names)) if i not in skipped]
+        images, targets = images[kept], targets[kept]
+    return Block(images, targets, [skipped[i] for i in sorted(skipped)])
 
 
 def some(names, separator=", ", n=3):

@@ -275,8 +275,8 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
 def affordable(config, train):
     """The configuration, with as many epochs as the profile allows.
 
-    An image larger than 32x32 counts as several; stand-ins never train longer than in the lab profile. A run that is cut
-    short has no time for the warm-up that a large learning rate needs: it gets 1e-3 at most.
+    An image larger than 32x32 counts as several; stand-ins never train longer than in the lab profile. A run that is
+    cut short has no time for the warm-up that a large learning rate needs: it gets 1e-3 at most.
     """
     images = settings.PROFILE.images_per_training
     if images is None and train.source == "synthetic":
