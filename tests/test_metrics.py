@@ -13,6 +13,7 @@ from vae_lib.metrics import (
     evaluate,
     importance_weighted_bound,
     kl_per_dimension,
+    nearest_images,
     per_class_error,
     per_image,
     posterior,
@@ -44,6 +45,24 @@ def test_posterior_is_that_of_the_encoder(model, tiny, monkeypatch):
     monkeypatch.setattr(metrics, "BATCH", 10)
     torch.testing.assert_close(posterior(model, tiny), tuple(model.encode(to_float(tiny.images))))
     assert posterior(Autoencoder((1, 8, 8), (16,), 3), tiny)[1] is None
+
+
+def test_nearest_images_are_found_in_any_batch(tiny, monkeypatch):
+    monkeypatch.setattr(metrics, "BATCH", 10)
+    wanted = [63, 5, 17]
+    others = tiny.select(slice(None))
+    others.images = torch.randint(0, 256, tiny.images.shape, dtype=torch.uint8)
+    queries = to_float(others.images[wanted])
+    queries[0, 0, 0, 0] += 0.5
+    index, distance = nearest_images(queries, others)
+    assert index.tolist() == wanted and distance.tolist() == pytest.approx([0.25, 0, 0], abs=1e-4)
+
+
+def test_large_images_come_in_small_batches(tiny):
+    large = tiny.select(slice(None))
+    large.images = large.images.repeat(1, 3, 16, 16)  # 3x128x128
+    sizes = [len(images) for images in metrics.batches(large)]
+    assert max(sizes) == 31 and sum(sizes) == 64 and next(metrics.batches(tiny)).shape[0] == 64
 
 
 def test_kl_per_dimension_adds_up_to_the_kl(model, tiny):

@@ -38,11 +38,12 @@ def cached(key, decode):
     if folder.is_dir():
         try:
             return open_block(folder)
-        except (OSError, ValueError):  # damaged after it was written: make it again
+        except (OSError, ValueError, EOFError):  # damaged after it was written: make it again
             shutil.rmtree(folder, ignore_errors=True)
+    problem = None
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
-        remove_leftovers()
+        remove_leftovers(parts_folder(key))
         temporary = cache_folder() / f".building-{uuid.uuid4().hex}"
         try:
             temporary.mkdir()
@@ -50,13 +51,14 @@ def cached(key, decode):
             os.rename(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(parts_folder(key), ignore_errors=True)
     except OSError as error:
-        if not folder.is_dir():  # otherwise another process was first, and its folder is as good
-            warnings.warn(f"No cache could be written ({error}); decoding again each time.", stacklevel=2)
-            images, targets, skipped = zip(*decode())
-            return Block(np.concatenate(images), np.concatenate(targets), list(chain.from_iterable(skipped)))
-    return open_block(folder)
+        problem = error
+    shutil.rmtree(parts_folder(key), ignore_errors=True)
+    if folder.is_dir():  # perhaps of another process, which was first: its folder is as good
+        return open_block(folder)
+    warnings.warn(f"No cache could be written ({problem}); decoding again each time.", stacklevel=2)
+    images, targets, skipped = zip(*decode())
+    return Block(np.concatenate(images), np.concatenate(targets), list(chain.from_iterable(skipped)))
 
 
 def cache_folder():
@@ -71,7 +73,7 @@ def open_block(folder):
 
 
 def write_blocks(folder, blocks):
-    """Write Blocks one after another, holding one of them in memory: images.npy, targets.npy, skipped.json."""
+    """Write Blocks one after another, never all at once: images.npy, targets.npy, skipped.json."""
     targets, skipped, n = [], [], 0
     with open(folder / "images.npy", "wb") as file:
         for block in blocks:
@@ -92,16 +94,16 @@ def write_header(file, shape):
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def in_parts(key, n, decode_part, length=1000):
+def in_parts(key, n, decode_part, length):
     """The Blocks decode_part(slice(0, length)), decode_part(slice(length, 2 * length)), ... of n files.
 
-    Each is kept on disk until the folder `key` is there: a decoding that was killed goes on where it stopped, and
-    two processes that decode at once share the work. While one part is being written, the next is decoded.
+    Each is kept on disk until the folder `key` is there, so that a decoding that was killed goes on where it stopped.
+    While one part is being written, the next is decoded.
     """
 
     def part(start):
         try:
-            with np.load(part_path(key, start)) as file:
+            with np.load(part_path(key, start, length)) as file:
                 return Block(file["images"], file["targets"], file["skipped"].tolist())
         except Exception:  # absent, or damaged in one of many ways
             return decode_part(slice(start, start + length))
@@ -112,8 +114,8 @@ def in_parts(key, n, decode_part, length=1000):
             block = ahead.result()
             if start + length < n:
                 ahead = background.submit(part, start + length)
-            if not part_path(key, start).exists():
-                save_part(part_path(key, start), block)
+            if not part_path(key, start, length).exists():
+                save_part(part_path(key, start, length), block)
             yield block
 
 
@@ -123,9 +125,9 @@ def save_part(path, block):
         np.savez(temporary, images=block.images, targets=block.targets, skipped=np.array(block.skipped, dtype=str))
 
 
-def part_path(key, start):
-    """Where the part that begins with file number `start` lies."""
-    return parts_folder(key) / f"{start:08d}.npz"
+def part_path(key, start, length):
+    """Where the part of `length` files from number `start` on lies."""
+    return parts_folder(key) / f"{start:08d}-{length}.npz"
 
 
 def parts_folder(key):
@@ -133,12 +135,11 @@ def parts_folder(key):
     return cache_folder() / f".parts-{key}"
 
 
-def remove_leftovers():
-    """Remove what killed builds left: half-written folders after an hour, decoded parts after a day."""
+def remove_leftovers(keep):
+    """Remove what killed builds left: half-written folders after an hour, decoded parts (but `keep`) after a day."""
     for pattern, seconds in ((".building-*", 3_600), (".parts-*", 86_400)):
         for folder in cache_folder().glob(pattern):
-            try:
-                if time.time() - folder.stat().st_mtime > seconds:
+            with suppress(FileNotFoundError):  # its owner has just renamed it
+                written = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+                if folder != keep and time.time() - written > seconds:
                     shutil.rmtree(folder, ignore_errors=True)
-            except FileNotFoundError:  # its owner has just renamed it
-                pass

@@ -22,6 +22,7 @@ from vae_lib.readers import DataMissing
 from vae_lib.synthetic_faces import draw_faces
 
 SPLITS = ("train", "val", "test")
+PART_BYTES = 2**25  # of images, decoded at a time and kept for the case of an interruption
 
 
 class ImageDataset(torch.utils.data.Dataset):
@@ -51,6 +52,9 @@ class ImageDataset(torch.utils.data.Dataset):
 
     def __getitems__(self, indices):
         return list(zip(self.images[indices], self.targets[indices]))
+
+    def __getstate__(self):
+        return self.__dict__ | {"mapped_file": None}  # workers of a DataLoader get a copy
 
     def __repr__(self):
         return (
@@ -87,7 +91,8 @@ class ImageDataset(torch.utils.data.Dataset):
     def release_pages(self):
         """Give memory that mapped images take back to the system; they are read from the file again when needed.
 
-        Nothing is released once the images were changed (torch counts the changes), since the file has no copy.
+        Nothing is released once the images were changed (torch counts its changes; it cannot see those made through
+        `.numpy()`), since the file has no copy of them.
         """
         if self.mapped_file is not None and self.images._version == 0 and hasattr(mmap, "MADV_DONTNEED"):
             self.mapped_file.madvise(mmap.MADV_DONTNEED)
@@ -164,21 +169,24 @@ def load_folder(name, split, size, crop, find):
     names, notes = folder.choose(split)
     key = f"{name}-{split}-{size}-{crop or 'whole'}-{folder.stamp}"
     if not names:
-        raise LabError(f"{folder.root} holds no image of the {split} split; add some, or use another split.")
+        raise LabError(" ".join([f"{folder.root} holds no image for the {split} split; add some.", *notes]))
+    if crop is not None and folder.sides is not None and crop > min(folder.sides):
+        raise LabError(f"crop={crop} is larger than the images of {folder.sides[1]}x{folder.sides[0]} pixels.")
 
     def decode():
-        targets, kept = folder.read_targets(names), 0
+        targets, kept, skipped = folder.read_targets(names), 0, []
 
         def decode_part(part):
             return folders.decode_files(folder, names[part], targets[part], size, crop)
 
         with tqdm(total=len(names), desc=f"decoding {name}", unit=" images", mininterval=1, file=sys.stdout) as bar:
-            for block in in_parts(key, len(names), decode_part):
+            for block in in_parts(key, len(names), decode_part, length=max(1, PART_BYTES // (3 * size**2))):
                 kept += len(block.images)
+                skipped += block.skipped
                 bar.update(len(block.images) + len(block.skipped))
                 yield block
         if not kept:
-            raise LabError(f"None of the {len(names):,} files in {folder.root} is usable: {block.skipped[0]}.")
+            raise LabError(f"None of the {len(names):,} files in {folder.root} is usable: {skipped[0]}.")
 
     images, targets, skipped = cached(key, decode)
     mapped_file = images.base if isinstance(images.base, mmap.mmap) else None
@@ -195,11 +203,12 @@ def draw_synthetic(name, split, size, crop):
 
     Images above 64x64 pixels are fewer, so that a split has at most as many pixels as one of 64x64 images.
     """
-    n = round(settings.PROFILE.synthetic_sizes[split] * min(1, (64 / (size or 32)) ** 2))
+    n = max(1, round(settings.PROFILE.synthetic_sizes[split] * min(1, (64 / (size or 32)) ** 2)))
     images, targets, names, factors = DATASETS[name].draw(n, SPLITS.index(split), size, crop)
     factors = {key: torch.from_numpy(value) for key, value in factors.items()}
     targets = torch.from_numpy(targets)
-    return ImageDataset(torch.from_numpy(images), targets, names, name, split, "synthetic", factors)
+    images = torch.from_numpy(images.copy())  # whoever changes them leaves those of the next call alone
+    return ImageDataset(images, targets, names, name, split, "synthetic", factors)
 
 
 def fit_drawn(draw):

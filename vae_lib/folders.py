@@ -46,11 +46,11 @@ def scan(root):
             for entry in entries:
                 if entry.name.startswith("."):  # also the ._*.jpg that macOS leaves beside unpacked images
                     continue
-                if entry.is_dir():
+                if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
-                elif entry.name.lower().endswith(SUFFIXES):
+                elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
                     stat = entry.stat()
-                    found[entry.path[len(str(root)) + 1 :]] = f"{stat.st_size} {stat.st_mtime_ns}"
+                    found[entry.path[len(str(root)) + 1 :].replace(os.sep, "/")] = f"{stat.st_size} {stat.st_mtime_ns}"
     if not found:
         raise LabError(
             f"{root} holds no images ({', '.join(SUFFIXES)}); fill it as data/README.md shows, or delete it."
@@ -61,7 +61,7 @@ def scan(root):
 def stamp_of(files, *others):
     """A short hash that changes when one of the scanned files does, or one of the other paths."""
     parts = chain.from_iterable(files.items()), (f"{path.stat().st_size} {path.stat().st_mtime_ns}" for path in others)
-    return hashlib.sha1("|".join(chain(*parts)).encode()).hexdigest()[:8]
+    return hashlib.sha1("|".join(chain(*parts)).encode(errors="surrogateescape")).hexdigest()[:8]
 
 
 # --- CelebA (Liu et al. 2015): img_align_celeba/*.jpg, list_attr_celeba.txt, list_eval_partition.txt ---
@@ -70,7 +70,7 @@ def stamp_of(files, *others):
 def find_celeba():
     """DATA_DIR/celeba in its official layout, all images or some of them; downloaded through torchvision if absent."""
     folder = settings.DATA_DIR / "celeba"
-    if not folder.exists():
+    if not folder.is_dir():
         download(torchvision.datasets.CelebA, "drive.google.com", "celeba")
     images, attributes, partition = (
         folder / name for name in ("img_align_celeba", "list_attr_celeba.txt", "list_eval_partition.txt")
@@ -83,33 +83,35 @@ def find_celeba():
         root=images,
         stamp=stamp_of(files, attributes, partition),
         target_names=attribute_names(attributes),
-        choose=lambda split: choose_celeba(list(files), read_rows(partition, files, 1), split),
+        choose=lambda split: choose_celeba(list(files), read_partition(partition, files), split),
         read_targets=lambda names: read_attributes(attributes, names),
         sides=CELEBA_SIDES,
     )
 
 
 def choose_celeba(names, partition, split):
-    """The official parts; without a test image, test is the official validation part and val a tenth of train."""
-    parts = {0: [], 1: [], 2: []}  # train, validation, test
+    """The official parts. What is not there is replaced: test by the official validation part, val by a tenth of train,
+    and if neither is there, test by another tenth of train."""
     notes = []
-    unlisted = [name for name in names if name not in partition]
-    for name in names:
-        if name in partition:
-            parts[partition[name].item()].append(name)
-    train, val, test = parts.values()
+    train, val, test = ([name for name in names if partition.get(name) == part] for part in range(3))
+    unlisted = [name for name in names if partition.get(name) not in range(3)]
     if len(names) < CELEBA_IMAGES:
         notes.append(f"{len(names):,} of CelebA's {CELEBA_IMAGES:,} images are on disk.")
     if unlisted:
         notes.append(
             f"{len(unlisted):,} images that list_eval_partition.txt does not name are left out: {some(unlisted)}."
         )
-    if not test:
+    if not test and not val:
+        notes.append("All are of the official train part: 'test' is a tenth of them, 'val' a tenth of the others.")
+        train, test = tenth(train)
+    elif not test:
         notes.append(
-            f"None is of the official test part: 'test' is the official validation part ({len(val):,} images), "
-            f"'val' every tenth image of the official train part ({len(train):,})."
+            f"None is of the official test part: 'test' is the official validation part ({len(val):,} images)."
         )
-        train, val, test = *tenth(train), val
+        val, test = [], val
+    if not val:
+        notes.append(f"'val' is every tenth of the {len(train):,} images of the train part.")
+        train, val = tenth(train)
     return {"train": train, "val": val, "test": test}[split], notes
 
 
@@ -123,18 +125,23 @@ def read_rows(path, names, columns):
     wanted, rows = set(names), {}
     with open(path, encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
-            name, *values = line.split(maxsplit=1)[:2] or [""]
+            name, _, values = line.partition(" ")
             if name in wanted:
-                rows[name] = np.fromstring(values[0], np.int8, sep=" ")
+                rows[name] = np.fromstring(values, np.int8, sep=" ")
                 if len(rows[name]) != columns:
                     raise LabError(f"{path}, line {number}: not {columns} numbers after {name}; fetch the file again.")
     return rows
 
 
+def read_partition(path, names):
+    """{name: 0 train, 1 validation, 2 test} of list_eval_partition.txt."""
+    return {name: row.item() for name, row in read_rows(path, names, 1).items()}
+
+
 def attribute_names(path):
     """The attributes that the second line of list_attr_celeba.txt names."""
     with open(path, encoding="utf-8", errors="replace") as lines:
-        names = tuple([line for _, line in zip(range(2), lines)][-1].split())
+        names = tuple([*(line for _, line in zip(range(2), lines)), "", ""][1].split())
     if "Smiling" not in names:
         raise LabError(f"{path}: the second line should name the attributes, Smiling among them; fetch the file again.")
     return names
@@ -154,7 +161,7 @@ def read_attributes(path, names):
 def find_ffhq():
     """The images in DATA_DIR/ffhq, however nested; a random 80 % (seed 0) are train and val, the others test."""
     root = settings.DATA_DIR / "ffhq"
-    if not root.exists():
+    if not root.is_dir():
         raise DataMissing(
             f"there is no ffhq/ in {settings.DATA_DIR}; put any folder of square face images there, "
             "for example FFHQ's thumbnails128x128/, as data/README.md shows."
@@ -162,8 +169,7 @@ def find_ffhq():
     files = scan(root)
 
     def choose(split):
-        order = np.random.default_rng(0).permutation(len(files))
-        names = [list(files)[i] for i in order]
+        names = np.random.default_rng(0).permutation(list(files)).tolist()
         cut = round(0.8 * len(names))
         train, val = tenth(names[:cut])
         return {"train": train, "val": val, "test": names[cut:]}[split], []
@@ -184,8 +190,12 @@ def decode_image(path, size, crop=None, sides=None):
         with Image.open(path) as image:
             ImageOps.exif_transpose(image, in_place=True)
             image = to_rgb(image)
+    except MemoryError:
+        raise
     except Exception as error:  # a decoder may raise anything on a damaged file
-        raise ValueError(f"no whole image ({error})".replace(str(path), Path(path).name)) from None
+        if getattr(error, "errno", None):  # the disk's fault, not the file's: trying again may help
+            raise LabError(f"{path} cannot be read ({error.strerror}); see to the disk and try again.") from None
+        raise ValueError("no whole image") from None
     width, height = image.size
     if sides is not None and (width, height) != sides:
         raise ValueError(f"{width}x{height} pixels, not {sides[0]}x{sides[1]}")
@@ -207,19 +217,21 @@ def to_rgb(image):
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def decode_files(folder, names, targets, size, crop, batch=50):
+def decode_files(folder, names, targets, size, crop):
     """Decode the named files in parallel: -> a Block, without the files that are no usable images.
 
-    Threads suffice, since PIL decodes outside Python's lock; each takes `batch` files at a time.
+    Threads suffice, since PIL decodes outside Python's lock; each takes some files at a time.
     """
-
     images = np.empty((len(names), 3, size, size), np.uint8)
+    batch = max(1, len(names) // 20)
     skipped = {}
 
     def decode_batch(start):
         for i in range(start, min(start + batch, len(names))):
             try:
                 images[i] = decode_image(folder.root / names[i], size, crop, folder.sides)
+            except LabError:
+                raise
             except ValueError as error:
                 skipped[i] = f"{names[i]}: {error}"
 

@@ -34,7 +34,7 @@ SHAPES = ("disc", "square", "triangle", "star", "ring", "cross", "heart", "cresc
 TEXTURES = ("plain", "stripes", "checks")
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def draw_digits(n, seed):
     """n grey images (1, 28, 28) of digits: glyphs of matplotlib's fonts, bent, slanted, turned and moved.
 
@@ -82,7 +82,7 @@ def digit_glyphs(side=56):
     return glyphs
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def draw_objects(n, seed):
     """n colour images (3, 32, 32): one of ten shapes, with a colour and a texture, on a background.
 

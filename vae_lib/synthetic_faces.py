@@ -26,7 +26,7 @@ HAIR = torch.tensor([[0.10, 0.09, 0.10], [0.40, 0.25, 0.15], [0.88, 0.74, 0.44]]
 WHITE, DARK, RED, ROSE = ((0.95, 0.95, 0.93), (0.12, 0.09, 0.09), (0.75, 0.12, 0.18), (0.76, 0.42, 0.38))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def draw_faces(n, seed, size=64, crop=None):
     """n colour images (3, size, size) of faces, drawn as the centre `crop` (148 by default) of CelebA's 178x218 frame.
 

@@ -233,6 +233,7 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
     torch.manual_seed(config.seed)
     model = build()
     profile = settings.PROFILE
+    writes_results = profile.writes_results and train.source == "real"  # models of synthetic images are never shipped
     path = pretrained_path(name) if weights else record_path(name)
     if profile.loads_weights and path.exists():
         shipped, record = load_pretrained(name) if weights else (None, load_record(name))
@@ -244,11 +245,10 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
         if other is None:
             print(f"{name}: loaded, trained on {summary(record)}")
             return shipped, record
-        if profile.writes_results:
+        if writes_results:
             raise LabError(f"{path} holds another run ({other}); rename or delete it, then train again.")
         print(f"{name}: the shipped weights do not fit, since {other}")
     config = affordable(config, train)
-    writes_results = profile.writes_results and train.source == "real"  # models of synthetic images are never shipped
     checkpoint = settings.CHECKPOINT_DIR / f"{name}.safetensors" if writes_results else None
     record = fit(model, train, val, config, checkpoint=checkpoint, name=name)
     if writes_results and weights:

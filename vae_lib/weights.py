@@ -100,7 +100,10 @@ def load_record(name):
     """The record that save_record wrote; LabError if it is damaged."""
     path = record_path(name)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("no record")
+        return record
     except ValueError as error:
         raise LabError(f"{path} is damaged ({error}); restore it with git, or delete it and train again.") from None
 
