@@ -173,7 +173,9 @@ def plot_latent_histograms(means, draws, title=""):
     means, draws: (N, variables), the posterior means of images (outlines) and one draw of z for each (filled).
     """
     variables = means.shape[1]
-    figure, axes = plt.subplots(-(-variables // 10), 10, figsize=(10, 0.95 * -(-variables // 10) + 0.6), dpi=DPI)
+    rows = -(-variables // 10)
+    figure, axes = plt.subplots(rows, 10, figsize=(10, 0.8 * rows + 0.8), dpi=DPI)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.1, top=0.92, wspace=0.05, hspace=0.05)
     plt.close(figure)
     edges = np.linspace(-4, 4, 33)
     normal = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
@@ -183,7 +185,7 @@ def plot_latent_histograms(means, draws, title=""):
             axis.hist(draws[:, i], edges, density=True, histtype="stepfilled", alpha=0.5, color=COLOURS[0])
             axis.hist(means[:, i], edges, density=True, histtype="step", color=COLOURS[1])
             axis.plot(edges, normal, "k--", linewidth=0.8)
-            axis.set_ylim(0, 0.9)  # means of unused variables are a spike
+            axis.set_ylim(0, 0.85)  # means of unused variables are a spike
     handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[0], alpha=0.5), plt.Line2D([], [], color=COLOURS[1])]
     handles.append(plt.Line2D([], [], color="k", linestyle="--"))
     figure.legend(handles, ["draws of z", "posterior means", "N(0, 1)"], loc="lower center", ncols=3, fontsize=8)
@@ -193,8 +195,8 @@ def plot_latent_histograms(means, draws, title=""):
 
 def plot_bars(groups, ylabel, title=""):
     """Grouped bars for {series: {label: value}}: one colour a series, one place on the x axis a label."""
-    figure, axis = new_figure(9, 3)
     labels = list(next(iter(groups.values())))
+    figure, axis = new_figure(9, 3 if len(labels) <= 10 else 4)
     width = 0.8 / len(groups)
     for k, (colour, (name, values)) in enumerate(zip(COLOURS, groups.items())):
         places = np.arange(len(labels)) + (k - (len(groups) - 1) / 2) * width
