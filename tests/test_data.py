@@ -205,7 +205,8 @@ def test_a_killed_build_leaves_no_half_cache(tmp_path, monkeypatch):
 
     monkeypatch.setattr(settings, "DATA_DIR", tmp_path)
     long_ago = time.time() - 7200
-    os.utime(leftovers[0], (long_ago, long_ago))
+    for path in (leftovers[0], *leftovers[0].iterdir()):
+        os.utime(path, (long_ago, long_ago))
     images, _, _ = cached("killed", lambda: [Block(np.full((2, 1, 4, 4), 7, np.uint8), np.arange(2), [])])
     assert (images == 7).all()
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["killed"]
