@@ -212,10 +212,8 @@ def plot_bars(groups, ylabel, title=""):
 def save_figure(figure, name):
     """Write figures/<name>.png in the full profile (real data, full training), and return the figure."""
     if settings.PROFILE.writes_results:
-        file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
         with replacing(settings.FIGURES_DIR / f"{name}.png") as temporary:
-            temporary.write_bytes(file.getvalue())
+            figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
     return figure
 
 

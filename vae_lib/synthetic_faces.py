@@ -52,9 +52,8 @@ def draw_faces(n, seed, size=64, crop=None):
     chunk = max(1, 500_000 // size**2)  # small enough for the processor's cache
     for start in range(0, n, chunk):
         part = slice(start, start + chunk)
-        f = {name: torch.tensor(values[part], dtype=torch.float32)[:, None, None] for name, values in factors.items()}
-        f |= {name: torch.tensor(values[part], dtype=torch.float32)[:, None, None] for name, values in has.items()}
-        images[part] = to_uint8(draw_face(f, size, crop or 148))
+        drawn = {name: torch.tensor(v[part], dtype=torch.float32)[:, None, None] for name, v in (factors | has).items()}
+        images[part] = to_uint8(draw_face(drawn, size, crop or 148))
     targets = np.stack([has[name] for name in FACE_ATTRIBUTES], axis=1).astype(np.int64)
     return images.numpy(), targets, FACE_ATTRIBUTES, factors
 
