@@ -1,5 +1,6 @@
 """A small library for a course on variational autoencoders."""
 
+from vae_lib.attributes import attribute_vector, manipulate
 from vae_lib.data import ImageDataset, load_dataset, show_setup, to_float
 from vae_lib.errors import LabError
 from vae_lib.latent import interpolate
@@ -15,6 +16,7 @@ __all__ = [
     "ImageDataset",
     "LabError",
     "TrainConfig",
+    "attribute_vector",
     "elbo_loss",
     "fit",
     "interpolate",
@@ -22,6 +24,7 @@ __all__ = [
     "load_dataset",
     "load_or_repeat",
     "load_pretrained",
+    "manipulate",
     "reparameterize",
     "show_setup",
     "to_float",

@@ -7,7 +7,6 @@ import mmap
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 
 import numpy as np
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from vae_lib import folders, readers, settings, synthetic
 from vae_lib.cache import Block, cached, in_parts
-from vae_lib.errors import LabError
+from vae_lib.errors import LabError, near_names
 from vae_lib.readers import DataMissing
 from vae_lib.synthetic_faces import draw_faces
 
@@ -71,12 +70,16 @@ class ImageDataset(torch.utils.data.Dataset):
         """For titles: 'cifar10' for the real set, 'synthetic cifar10 stand-in' otherwise."""
         return self.name if self.source == "real" else f"synthetic {self.name} stand-in"
 
+    @property
+    def attribute_names(self):
+        """Names of the attributes, () where each image has one class instead."""
+        return self.target_names if self.targets.ndim == 2 else ()
+
     def attribute(self, name):
         """Which images have the attribute, e.g. "Smiling": bool (N,). LabError if there is no such attribute."""
-        if self.targets.ndim != 2 or name not in self.target_names:
-            known = self.target_names if self.targets.ndim == 2 else ()
-            near = get_close_matches(name, known) or known[:5] or ["none"]
-            raise LabError(f"{self.label} has no attribute {name!r}; it has, for example: {', '.join(near)}.")
+        if name not in self.attribute_names:
+            near = near_names(name, self.attribute_names)
+            raise LabError(f"{self.label} has no attribute {name!r}; it has, for example: {near}.")
         return self.targets[:, self.target_names.index(name)] == 1
 
     def select(self, indices):

@@ -1,4 +1,6 @@
-"""The one exception of the lab."""
+"""The one exception of the lab, and the names that a misspelt one may have meant."""
+
+from difflib import get_close_matches
 
 
 class LabError(ValueError):
@@ -7,3 +9,10 @@ class LabError(ValueError):
     def _render_traceback_(self):
         """Jupyter calls this: students see the sentence instead of a page of traceback."""
         return [f"{type(self).__name__}: {self}"]
+
+
+def near_names(name, known):
+    """The known names nearest to a misspelt one (capitals ignored), or else the first five, for a sentence."""
+    by_lower = {other.lower(): other for other in known}
+    near = [by_lower[match] for match in get_close_matches(name.lower(), by_lower)]
+    return ", ".join(near or list(known)[:5]) or "none"

@@ -205,9 +205,35 @@ class ConvVAE(VAE):
         )
 
 
+class AttributeClassifier(nn.Module):
+    """Reads attributes off a face: images (N, C, H, W) in [0, 1] -> one logit for each attribute, (N, attributes).
+
+    Each entry of `channels` halves height and width; the faces are aligned, so the last layer may look at places.
+    """
+
+    def __init__(self, image_shape, attributes, channels=(16, 32, 64, 128)):
+        super().__init__()
+        image_shape, attributes, channels = tuple(image_shape), tuple(attributes), tuple(channels)
+        self.config = {
+            "class": "AttributeClassifier",
+            "image_shape": image_shape,
+            "attributes": attributes,
+            "channels": channels,
+        }
+        layers = []
+        for n_in, n_out in zip((image_shape[0], *channels), channels):
+            layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
+        sides = [-(-side // 2 ** len(channels)) for side in image_shape[1:]]
+        head = nn.Linear(channels[-1] * prod(sides), len(attributes))
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3), head)
+
+    def forward(self, x):
+        return self.layers(x - 0.5)
+
+
 def build_model(config):
     """The model, untrained, whose `config` this is; LabError if it names an unknown class or argument."""
-    classes = {"Autoencoder": Autoencoder, "FCVAE": FCVAE, "ConvVAE": ConvVAE}
+    classes = {kind.__name__: kind for kind in (Autoencoder, FCVAE, ConvVAE, AttributeClassifier)}
     arguments = {key: value for key, value in config.items() if key != "class"}
     try:
         return classes[config["class"]](**arguments)

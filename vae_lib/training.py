@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from vae_lib import settings
+from vae_lib.attributes import vectors_for_record
 from vae_lib.data import to_float
 from vae_lib.errors import LabError
 from vae_lib.losses import LIKELIHOODS, ElboLoss, elbo_loss
@@ -91,18 +92,13 @@ def learning_rate(config, progress):
     return config.lr * 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
 
 
-def train_epoch(model, dataset, optimizer, config, epoch, advance):
-    """One pass over the data: -> the means per image (loss, reconstruction, kl) while the weights move.
+def training_batches(dataset, optimizer, config, epoch, device):
+    """One epoch of batches in random order, some images mirrored: yields (indices, x), x floats on the device.
 
-    All randomness comes from (config.seed, epoch), so an epoch can be repeated exactly after an interruption.
-    advance(n) is called after each batch of n images.
+    The order and the mirroring come from (config.seed, epoch); the learning rate is set before each batch.
     """
-    device = next(model.parameters()).device
     order = torch.Generator().manual_seed(1_000_003 * config.seed + epoch)
-    noise = torch.Generator(device).manual_seed(1_000_003 * config.seed + epoch)
     batches = torch.randperm(len(dataset), generator=order).split(config.batch_size)
-    totals = torch.zeros(3, device=device)  # summed on the device: reading a number every step would wait for it
-    model.train()
     for step, indices in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, (epoch - 1 + step / len(batches)) / config.epochs)
@@ -110,7 +106,21 @@ def train_epoch(model, dataset, optimizer, config, epoch, advance):
         if config.mirror:
             flipped = torch.rand(len(images), generator=order).to(device) < 0.5
             images = torch.where(flipped[:, None, None, None], images.flip(3), images)
-        x = to_float(images)
+        yield indices, to_float(images)
+        dataset.release_pages()
+
+
+def train_epoch(model, dataset, optimizer, config, epoch, advance):
+    """One pass over the data: -> the means per image (loss, reconstruction, kl) while the weights move.
+
+    All randomness comes from (config.seed, epoch), so an epoch can be repeated exactly after an interruption.
+    advance(n) is called after each batch of n images.
+    """
+    device = next(model.parameters()).device
+    noise = torch.Generator(device).manual_seed(1_000_003 * config.seed + epoch)
+    totals = torch.zeros(3, device=device)  # summed on the device: reading a number every step would wait for it
+    model.train()
+    for _, x in training_batches(dataset, optimizer, config, epoch, device):
         with autocast(device, config.precision):
             x_hat, mu, logvar = model(x, generator=noise)
         losses = elbo_loss(x_hat, x, mu, logvar, config.beta, config.likelihood)  # in float32
@@ -118,7 +128,6 @@ def train_epoch(model, dataset, optimizer, config, epoch, advance):
         losses.loss.backward()
         optimizer.step()
         totals += torch.stack(losses).detach() * len(x)
-        dataset.release_pages()
         advance(len(x))
     return (totals / len(dataset)).tolist()
 
@@ -134,6 +143,21 @@ def prepare(model, config):
     settings.keep_freed_memory()
     model.to(settings.DEVICE, memory_format=torch.channels_last)  # convolutions are faster in this layout
     return torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def progress_bar(images, name, done=0, disable=False):
+    """A bar that counts images, redrawn at most once a second: nbval fails a cell that prints without a pause."""
+    return tqdm(
+        total=images,
+        initial=done,
+        desc=name,
+        unit=" images",
+        unit_scale=True,
+        mininterval=1,
+        file=sys.stdout,  # Jupyter paints stderr red
+        leave=False,
+        disable=disable,
+    )
 
 
 def fit(model, train, val, config, checkpoint=None, progress=True, name="training"):
@@ -154,17 +178,7 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
     history, best = [], copy_state(model)
     if checkpoint is not None and checkpoint.exists():
         history, best = resume(checkpoint, model, optimizer, run)
-    with tqdm(
-        total=config.epochs * len(train),
-        initial=len(history) * len(train),
-        desc=name,
-        unit=" images",
-        unit_scale=True,
-        mininterval=1,  # nbval fails a cell that prints without a pause
-        file=sys.stdout,  # Jupyter paints stderr red
-        leave=False,
-        disable=not progress,
-    ) as bar:
+    with progress_bar(config.epochs * len(train), name, len(history) * len(train), not progress) as bar:
         while len(history) < config.epochs and not is_stopped(history, config):
             epoch = len(history) + 1
             start = time.perf_counter()
@@ -265,6 +279,7 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
         record.setdefault("repeats", []).append(repeat)
     if writes_results:
         if weights:
+            record["vectors"] = vectors_for_record(model, train)
             save_pretrained(name, model, record)
         else:
             save_record(name, record)

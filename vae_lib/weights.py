@@ -5,6 +5,7 @@ Every file is written under a temporary name and renamed, so what is on disk is 
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -59,7 +60,7 @@ def round_to_half(model):
 
 
 def save_pretrained(name, model, record):
-    """Write data/pretrained/<name>.safetensors: half-precision weights, the record in the header. Returns the path."""
+    """Write half-precision weights, the record in the header, to `pretrained_path(name)`. Returns the path."""
     tensors = {
         key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in model.state_dict().items()
     }
@@ -69,12 +70,12 @@ def save_pretrained(name, model, record):
 
 
 def load_pretrained(name):
-    """The shipped model `name` and its record, ready to use: -> (model in evaluation mode, record).
+    """The shipped model `name`, or that of a .safetensors file, and its record: -> (model in evaluation mode, record).
 
-    Raises LabError for an unknown name (the known ones are listed) or a damaged file.
+    Raises LabError for an unknown name (the known ones are listed) or a missing or damaged file.
     """
     path = pretrained_path(name)
-    if not path.exists():
+    if path.parent == settings.PRETRAINED_DIR and not path.exists():
         known = ", ".join(sorted(file.stem for file in settings.PRETRAINED_DIR.glob("*.safetensors"))) or "none"
         raise LabError(f"There are no weights called {name!r} in {settings.PRETRAINED_DIR}; there are: {known}.")
     tensors, record = read_tensors(path)
@@ -86,8 +87,8 @@ def load_pretrained(name):
 
 
 def pretrained_path(name):
-    """Where the weights called `name` lie or would lie."""
-    return settings.PRETRAINED_DIR / f"{name}.safetensors"
+    """Where the weights called `name` lie or would lie; a name that ends in .safetensors is a path itself."""
+    return Path(name) if str(name).endswith(".safetensors") else settings.PRETRAINED_DIR / f"{name}.safetensors"
 
 
 def save_record(name, record):

@@ -1,0 +1,103 @@
+"""Latent arithmetic: directions that stand for an attribute, and pictures moved along them."""
+
+import torch
+
+from vae_lib.errors import LabError, near_names
+from vae_lib.latent import as_code
+from vae_lib.metrics import posterior
+
+
+def attribute_vector(model, dataset, name):
+    """Mean code of the images with an attribute minus the mean code of those without it: -> (latent_dim,).
+
+    The codes are posterior means; give the train split, so that the faces shown later had no part in it.
+    Raises LabError for an unknown attribute (near names are suggested), or one that all images or none have.
+    Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric", section 4.1.2.
+    """
+    mask = dataset.attribute(name)
+    check_both_kinds(mask, f"{name} in {dataset!r}")
+    return mean_difference(posterior(model, dataset)[0], mask)
+
+
+def attribute_vectors(model, dataset):
+    """The vector of every attribute that some images have and some have not: {name: (latent_dim,)}, on the CPU."""
+    masks = {name: dataset.attribute(name) for name in dataset.attribute_names}
+    usable = {name: mask for name, mask in masks.items() if mask.any() and not mask.all()}
+    codes = posterior(model, dataset)[0] if usable else None
+    return {name: mean_difference(codes, mask) for name, mask in usable.items()}
+
+
+def vectors_for_record(model, dataset):
+    """`attribute_vectors` as JSON can hold them: {name: [float, ...]}, to be kept in the record of a model."""
+    return {name: [round(x, 4) for x in v.tolist()] for name, v in attribute_vectors(model, dataset).items()}
+
+
+def shipped_vector(record, name):
+    """The vector of an attribute that the record of a model carries: -> (latent_dim,).
+
+    Raises LabError if it carries none, or not this one (near names are suggested).
+    """
+    vectors = record.get("vectors") or {}
+    if not vectors:
+        raise LabError(
+            "The record of this model carries no attribute vectors; choose one that does, for example celeba64-conv, "
+            "or train one on faces."
+        )
+    if name not in vectors:
+        raise LabError(f"This model has no vector for {name!r}; it has, for example: {near_names(name, vectors)}.")
+    return torch.tensor(vectors[name])
+
+
+def mean_difference(codes, mask):
+    """Mean of the codes in the mask minus mean of the others: codes (N, D), mask bool (N,) -> (D,).
+
+    Raises LabError if one of the two groups is empty.
+    """
+    check_both_kinds(mask, "the mask")
+    return codes[mask].mean(dim=0) - codes[~mask].mean(dim=0)
+
+
+def balanced_difference(codes, mask, other):
+    """`mean_difference` within the images that have another attribute, and within those that have not, averaged.
+
+    The other attribute is then equally frequent on both sides. codes: (N, D); mask, other: bool (N,) -> (D,).
+    Raises LabError if one of the four groups is empty.
+    """
+    parts = [mean_difference(codes[group], mask[group]) for group in (other, ~other)]
+    return (parts[0] + parts[1]) / 2
+
+
+def check_both_kinds(mask, what):
+    """LabError unless the mask holds True as well as False."""
+    if not mask.any() or mask.all():
+        raise LabError(
+            f"No difference can be taken for {what}: {mask.sum():,} of {len(mask):,} images have the attribute; "
+            "some must have it, and some not: use more images or another attribute."
+        )
+
+
+def orthogonalise(vector, *others):
+    """The vector without its components along others: (D,) -> (D,), at a right angle to each of them.
+
+    Shen et al. 2020, "Interpreting the latent space of GANs for semantic face editing", section 3.2.
+    """
+    basis = torch.linalg.qr(torch.stack(others, dim=1)).Q
+    return vector - basis @ (basis.T @ vector)
+
+
+@torch.no_grad()
+def manipulate(model, images_or_latents, vector, weights):
+    """Add a vector to codes, with each of several weights, and decode: -> (N, len(weights), C, H, W) in [0, 1].
+
+    images_or_latents: images (N, C, H, W), encoded to their posterior means, or codes (N, latent_dim); for a single
+    one, (C, H, W) or (latent_dim,), the result is (len(weights), C, H, W). Weight 0 gives the reconstruction.
+    Raises LabError for wrong shapes.
+    """
+    if tuple(vector.shape) != (model.latent_dim,):
+        raise LabError(f"The vector has the shape {tuple(vector.shape)}; this model's codes are ({model.latent_dim},).")
+    if tuple(images_or_latents.shape) in (model.image_shape, (model.latent_dim,)):
+        return manipulate(model, images_or_latents[None], vector, weights)[0]
+    codes = torch.stack([as_code(model, a) for a in images_or_latents])
+    steps = torch.as_tensor(weights, dtype=codes.dtype, device=codes.device)[:, None] * vector.to(codes.device)
+    moved = codes[:, None] + steps  # (N, weights, latent_dim)
+    return torch.stack([model.decode(walk) for walk in moved])
