@@ -13,13 +13,14 @@ from vae_lib.weights import describe_run, difference, load_pretrained, pretraine
 CONFIG = TrainConfig(batch_size=128, lr=4e-3, epochs=6, weight_decay=0.05, schedule="one-cycle", mirror=True, seed=0)
 
 
-def load_or_train_classifier(name, model, train, balance=None):
+def load_or_train_classifier(name, model, train, test, balance=None):
     """The attribute classifier called `name`: loaded if its shipped weights fit, else trained as the profile allows.
 
     It learns from the images of `train` and from their reconstructions by the VAE `model`, since it is to judge
     decoded pictures. balance: two attributes, made independent by weighting the images: a classifier that has seen
     glasses mostly on men takes glasses for a sign of a man. Profiles work as in `train_or_load`.
-    -> AttributeClassifier in evaluation mode.
+    -> (AttributeClassifier in evaluation mode, record); record["test"] = {"photographs", "reconstructions"}: the
+    accuracies on `test`.
     """
     torch.manual_seed(CONFIG.seed)
     classifier = AttributeClassifier(train.image_shape, train.target_names)
@@ -29,15 +30,29 @@ def load_or_train_classifier(name, model, train, balance=None):
         shipped, record = load_pretrained(name)
         other = difference(run, record)
         if other is None:
-            return shipped
+            return shipped, record
         print(f"{name}: the shipped weights do not fit, since {other}")
     weights = torch.ones(len(train)) if balance is None else independence_weights(*map(train.attribute, balance))
     pictures = with_reconstructions(model, train)
     history = fit_classifier(classifier, pictures, weights.repeat(2), affordable(CONFIG, pictures), name)
-    if profile.writes_results and train.source == "real":
+    writes_results = profile.writes_results and train.source == "real"
+    if writes_results:
         round_to_half(classifier)
-        save_pretrained(name, classifier, {**run, "balance": balance, "history": history})
-    return classifier
+    record = {
+        **run,
+        "balance": balance,
+        "history": history,
+        "test": {
+            "photographs": accuracy(classifier, test),
+            "reconstructions": accuracy(classifier, reconstructions(model, test)),
+        },
+        "device": settings.hardware(),
+        "versions": settings.versions(),
+        "profile": profile.name,
+    }
+    if writes_results:
+        save_pretrained(name, classifier, record)
+    return classifier, record
 
 
 def independence_weights(a, b):

@@ -58,8 +58,11 @@ def show_images(images, title="", columns=10, inches=0.75):
     return figure
 
 
-def show_rows(rows, title=""):
-    """One row of images for each entry of {name: images (N, C, H, W)}, its name on the left."""
+def show_rows(rows, title="", above=()):
+    """One row of images for each entry of {name: images (N, C, H, W)}, its name on the left.
+
+    above: a label over each column.
+    """
     columns = len(next(iter(rows.values())))
     picture = tile(torch.cat([_as_rgb(images) for images in rows.values()]), columns)
     width = 0.75 * columns + 1.2
@@ -67,8 +70,8 @@ def show_rows(rows, title=""):
     axis.imshow(picture, interpolation="nearest")
     step = picture.shape[0] / len(rows)
     axis.set_yticks([step * (k + 0.5) for k in range(len(rows))], rows.keys(), fontsize=9)
-    axis.set_xticks([])
-    axis.tick_params(length=0)
+    axis.set_xticks([picture.shape[1] / columns * (k + 0.5) for k in range(len(above))], above, fontsize=9)
+    axis.tick_params(length=0, labeltop=True, labelbottom=False)
     axis.spines[:].set_visible(False)
     axis.set_title(title, fontsize=10)
     return figure
@@ -206,6 +209,22 @@ def plot_bars(groups, ylabel, title=""):
     axis.set_title(title, fontsize=10)
     axis.legend(fontsize=8)
     axis.grid(axis="y", alpha=0.3)
+    return figure
+
+
+def plot_matrix(values, rows, columns, ylabel, xlabel, title=""):
+    """A matrix (rows, columns) of numbers from -1 to 1 as coloured squares, each with its number."""
+    figure, axis = new_figure(0.62 * len(columns) + 2.5, 0.42 * len(rows) + 2)
+    axis.imshow(values, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+    for i, row in enumerate(values.tolist()):
+        for j, value in enumerate(row):
+            axis.text(
+                j, i, f"{value:+.2f}", ha="center", va="center", fontsize=7, color="w" if abs(value) > 0.6 else "k"
+            )
+    axis.set_xticks(range(len(columns)), columns, rotation=60, ha="right", fontsize=8)
+    axis.set_yticks(range(len(rows)), rows, fontsize=8)
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.set_title(title, fontsize=10)
     return figure
 
 

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from vae_lib.errors import LabError, near_names
 from vae_lib.synthetic import hue_to_rgb, to_uint8
 
 FACE_ATTRIBUTES = (
@@ -27,16 +28,21 @@ WHITE, DARK, RED, ROSE = ((0.95, 0.95, 0.93), (0.12, 0.09, 0.09), (0.75, 0.12, 0
 
 
 @lru_cache(maxsize=4)
-def draw_faces(n, seed, size=64, crop=None):
+def draw_faces(n, seed, size=64, crop=None, **forced):
     """n colour images (3, size, size) of faces, drawn as the centre `crop` (148 by default) of CelebA's 178x218 frame.
 
     Targets: FACE_ATTRIBUTES, each 0 or 1 and really drawn; the names are CelebA's. As there, some go together: among
     the Male, lipstick is rare, a mustache possible, glasses twice as frequent and blond hair rarer.
     Factors: x, y (shift in pixels of the frame), tilt (radians), yaw (features moved sideways), width (of the face),
     light (from the left or the right), skin (0 pale to 2 dark), hue (of the background), smile (of the lips, -1 to 1).
+    forced: attributes that all faces have, or none, with all else as without it: draw_faces(9, 0, Smiling=True) and
+    draw_faces(9, 0, Smiling=False) are the same nine people. Raises LabError if an attribute is not drawn.
     """
+    for name in forced:
+        if name not in FACE_ATTRIBUTES:
+            raise LabError(f"{name!r} is not drawn; there is, for example: {near_names(name, FACE_ATTRIBUTES)}.")
     rng = np.random.default_rng([seed, 178])
-    has = draw_attributes(n, rng)
+    has = draw_attributes(n, rng) | {name: np.full(n, value) for name, value in forced.items()}
     factors = {
         "x": rng.normal(0, 1.5, n),
         "y": rng.normal(0, 1.5, n),

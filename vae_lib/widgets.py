@@ -1,7 +1,7 @@
 """Interactive cells: labelled controls around a plain drawing function.
 
-The drawing functions (`between`, `moved`, `decoded_point`, and `decoded_plane` of latent.py) return images; a notebook
-calls them with fixed values right below each widget, so that a rendered page shows the same picture.
+The drawing functions (`between`, `moved`, `edited`, `decoded_point`, and `decoded_plane` of latent.py) return images; a
+notebook calls them with fixed values right below each widget, so that a rendered page shows the same picture.
 """
 
 import html
@@ -90,6 +90,26 @@ def dimensions(model, image, chosen):
         code = as_code(model, image)
     sliders = {f"z{k}": slider(f"dimension {k}", -4.0, 4.0, code[k].clamp(-4, 4).item()) for k in map(int, chosen)}
     return panel(partial(moved, model, code), **sliders)
+
+
+@torch.no_grad()
+def edited(model, images, vectors, face, **weights):
+    """Two images: the reconstruction of images[face]; the same with each named vector added, times its weight.
+
+    images: a sequence of images (C, H, W) or codes (latent_dim,); vectors: {name: (latent_dim,)}.
+    """
+    code = as_code(model, images[face])
+    changed = code + sum(weight * vectors[name].to(code.device) for name, weight in weights.items())
+    return model.decode(torch.stack([code, changed]))
+
+
+def attributes(model, images, names, vectors):
+    """Widget: choose one of the images, and add the vectors with a slider for each. names: a label for each image."""
+    with torch.no_grad():
+        codes = [as_code(model, image) for image in images]
+    face = ipywidgets.Dropdown(options=[(name, k) for k, name in enumerate(names)], value=0, description="face")
+    sliders = {name: slider(name, -4.0, 4.0, 0.0) for name in vectors}
+    return panel(partial(edited, model, codes, vectors), face=face, **sliders)
 
 
 @torch.no_grad()
