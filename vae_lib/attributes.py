@@ -44,7 +44,10 @@ def shipped_vector(record, name):
             "or train one on faces."
         )
     if name not in vectors:
-        raise LabError(f"This model has no vector for {name!r}; it has, for example: {near_names(name, vectors)}.")
+        raise LabError(
+            f"This model has no vector for {name!r}: there is no such attribute, or all or none of its training images "
+            f"have it; it has, for example: {near_names(name, vectors)}."
+        )
     return torch.tensor(vectors[name])
 
 

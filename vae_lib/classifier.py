@@ -114,7 +114,15 @@ def fit_classifier(classifier, dataset, weights, config, name="classifier"):
 def probabilities(classifier, images):
     """Probability of each attribute in each picture: images (N, C, H, W) in [0, 1] -> (N, attributes) on the CPU."""
     device = next(classifier.parameters()).device
-    return torch.cat([torch.sigmoid(classifier(part.to(device))).cpu() for part in images.split(500)])
+    return torch.cat([torch.sigmoid(classifier(part.to(device)).float()).cpu() for part in images.split(500)])
+
+
+@torch.no_grad()
+def read_codes(classifier, model, codes):
+    """Probability of each attribute in the pictures of codes: codes (N, latent_dim) -> (N, attributes) on the CPU."""
+    device = next(model.parameters()).device
+    with autocast(device, "auto"):
+        return torch.cat([probabilities(classifier, model.decode(part.to(device))) for part in codes.split(250)])
 
 
 def accuracy(classifier, dataset):

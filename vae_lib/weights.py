@@ -83,7 +83,8 @@ def load_pretrained(name):
         raise LabError(f"{path} has no model configuration in its header; delete it and train again.")
     model = build_model(record["model"])
     load_state(model, tensors, path)
-    return model.to(settings.DEVICE).eval(), record
+    settings.keep_freed_memory()
+    return model.to(settings.DEVICE, memory_format=torch.channels_last).eval(), record
 
 
 def pretrained_path(name):
