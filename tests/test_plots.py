@@ -16,6 +16,7 @@ from vae_lib.plots import (
     plot_histograms,
     plot_history,
     plot_lines,
+    plot_matrix,
     plot_points,
     save_animation,
     save_figure,
@@ -41,6 +42,26 @@ def test_rows_are_labelled():
     (axis,) = figure.axes
     assert [label.get_text() for label in axis.get_yticklabels()] == ["grey", "colour"]
     assert axis.get_title() == "title"
+
+
+def test_columns_are_labelled_above():
+    (axis,) = show_rows({"a": torch.rand(3, 1, 8, 8)}, above=[-1, 0, 1]).axes
+    axis.figure.canvas.draw()
+    ticks = axis.xaxis.get_major_ticks()
+    assert [tick.label2.get_text() for tick in ticks] == ["-1", "0", "1"]
+    assert all(tick.label2.get_visible() and not tick.label1.get_visible() for tick in ticks)
+    assert axis.get_xticks() == pytest.approx([(2 + 3 * 10) / 3 * (k + 0.5) for k in range(3)])
+
+
+def test_matrix_shows_each_number_in_its_place():
+    (axis,) = plot_matrix(torch.tensor([[0.5, -1.0, 0.0]]), ["row"], ["a", "b", "c"], "y", "x").axes
+    assert [(text.get_position(), text.get_text()) for text in axis.texts] == [
+        ((0, 0), "+0.50"),
+        ((1, 0), "-1.00"),
+        ((2, 0), "+0.00"),
+    ]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b", "c"]
+    assert axis.images[0].get_clim() == (-1, 1)
 
 
 def test_history_has_a_line_for_training_and_one_for_validation():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vae_lib import synthetic
+from vae_lib.errors import LabError
 from vae_lib.synthetic import draw_digits, draw_objects
 from vae_lib.synthetic_faces import FACE_ATTRIBUTES, draw_face, draw_faces
 
@@ -113,6 +114,22 @@ def test_faces_keep_their_attributes_frequencies_and_factors():
     assert not np.array_equal(draw_faces(2_000, 8)[0], images)
     draw_faces.cache_clear()
     assert np.array_equal(draw_faces(2_000, 7)[0], images)
+
+
+def test_forced_attributes_leave_all_else_as_it_was():
+    images, targets, names, factors = draw_faces(200, 3)
+    column = names.index("Eyeglasses")
+    changed, forced, _, others = draw_faces(200, 3, Eyeglasses=True)
+    had = targets[:, column] == 1
+    assert forced[:, column].all() and np.array_equal(changed[had], images[had])
+    assert np.array_equal(np.delete(forced, column, 1), np.delete(targets, column, 1))
+    assert all(np.array_equal(others[name], factors[name]) for name in factors)
+    difference = np.abs(changed[~had].astype(int) - images[~had]).sum(axis=1)
+    assert (difference[:, EYES].sum(axis=(1, 2)) > 1_000).all() and difference[:, 42:].sum() == 0
+    smiling = draw_faces(200, 3, Smiling=True)[3]["smile"]
+    assert (smiling > 0.5).all()
+    with pytest.raises(LabError, match="'eyeglasses' is not drawn; .*: Eyeglasses"):
+        draw_faces(200, 3, eyeglasses=True)
 
 
 def test_the_same_faces_at_any_size_and_crop():

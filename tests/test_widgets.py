@@ -71,6 +71,23 @@ def test_dimension_sliders_start_at_the_code_and_move_one_dimension(model, image
     torch.testing.assert_close(changed, model.decode(torch.stack([code[0], torch.tensor(3.0)])[None])[0])
 
 
+def test_attribute_sliders_add_their_vectors(model, images):
+    vectors = {"Smiling": torch.tensor([1.0, 0.0]), "Male": torch.tensor([0.0, -2.0])}
+    box = widgets.attributes(model, images, ["a", "b", "c"], vectors)
+    assert [control.description for control in box.controls.values()] == ["face", "Smiling", "Male"]
+    still = pixels(to_png(model.reconstruct(images[:1].float() / 255).repeat(2, 1, 1, 1)))
+    assert (pixels(box.picture.value) == still).all()  # all sliders at 0
+    for name, value in [("Smiling", 2.0), ("Male", -1.0), ("face", 1)]:
+        previous = box.picture.value
+        box.controls[name].value = value
+        assert box.picture.value != previous, name
+    code = model.encode(images[1:2].float() / 255)[0]
+    with torch.no_grad():
+        expected = model.decode(torch.cat([code, code + torch.tensor([2.0, 2.0])]))
+    torch.testing.assert_close(widgets.edited(model, images, vectors, 1, Smiling=2.0, Male=-1.0), expected)
+    assert (pixels(box.picture.value) == pixels(to_png(expected))).all()
+
+
 def test_the_map_follows_the_pointer(model):
     box = widgets.plane(model, extent=2.0)
     before = box.picture.value
