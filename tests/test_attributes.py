@@ -81,7 +81,9 @@ def test_an_orthogonal_vector_has_lost_just_the_components():
     removed = torch.linalg.lstsq(torch.stack([first, second], dim=1), (vector - rest)[:, None])
     assert removed.residuals.numel() == 0 or removed.residuals.abs().max() < 1e-8
     torch.testing.assert_close(orthogonalise(rest, first, second), rest)
-    assert orthogonalise(2 * first - second, first, second).norm() < 1e-5
+    torch.testing.assert_close(orthogonalise(vector, first, second, first - second, 0 * first), rest)  # dependent
+    with pytest.raises(LabError, match="Nothing is left of the vector without the 2 others"):
+        orthogonalise(2 * first - second, first, second)
 
 
 @pytest.mark.parametrize("share", [False, True])
@@ -154,8 +156,8 @@ def test_a_vector_contains_its_confound_as_often_as_labels_say_and_balancing_rem
 
 def test_an_edit_changes_its_own_factor_in_the_picture_and_leaves_the_others(model, drawn):
     """How much of each true change of the picture is in the edit: least squares, over the same 100 faces."""
-    visible = ("Bangs", "Black_Hair", "Eyeglasses", "Pale_Skin", "Wearing_Hat")  # drawn over different places
-    without = {name: False for name in visible}
+    visible = ("Black_Hair", "Eyeglasses", "Pale_Skin")
+    without = {name: False for name in (*visible, "Wearing_Hat")}  # a hat hides hair
     start = faces(100, 11, **without)
     base = model.reconstruct(to_float(start.images))
     changes = {}
@@ -168,7 +170,7 @@ def test_an_edit_changes_its_own_factor_in_the_picture_and_leaves_the_others(mod
             manipulate(model, to_float(start.images), attribute_vector(model, drawn, name), [1])[:, 0] - base
         ).flatten(1)
         amounts = torch.linalg.lstsq(true_changes, edit[:, :, None]).solution[:, :, 0].mean(dim=0)
-        assert 0.5 < amounts[i] < 1.4, (name, amounts)
+        assert 0.7 < amounts[i] < 1.5, (name, amounts)
         assert torch.cat([amounts[:i], amounts[i + 1 :]]).abs().max() < 0.25, (name, amounts)
 
 

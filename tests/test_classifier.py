@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from vae_lib import ConvVAE, TrainConfig, settings, to_float
+from vae_lib import classifier as classifier_module
 from vae_lib.classifier import (
     accuracy,
     fit_classifier,
@@ -11,9 +12,11 @@ from vae_lib.classifier import (
     load_or_train_classifier,
     probabilities,
     read_codes,
+    reconstructions,
     with_reconstructions,
 )
 from vae_lib.data import ImageDataset
+from vae_lib.errors import LabError
 from vae_lib.models import AttributeClassifier
 from vae_lib.weights import pretrained_path
 
@@ -94,17 +97,40 @@ def test_learns_from_photographs_and_reconstructions(patches, vae):
 def test_is_shipped_by_the_full_profile_and_loaded_in_the_lab_if_it_fits(patches, vae, use_profile, capsys):
     use_profile("full")
     made, record = load_or_train_classifier("c", vae, patches, patches, balance=("bright", "left"))
-    assert pretrained_path("c").exists() and record["balance"] == ("bright", "left") and record["profile"] == "full"
+    assert pretrained_path("c").exists() and record["profile"] == "full"
     assert record["test"]["photographs"] == accuracy(made, patches)
+    assert record["test"]["reconstructions"] == accuracy(made, reconstructions(vae, patches))
     use_profile("lab")
-    loaded, again = load_or_train_classifier("c", vae, patches, patches)
+    loaded, again = load_or_train_classifier("c", vae, patches, patches, balance=("bright", "left"))
     x = to_float(patches.images[:5])
     torch.testing.assert_close(probabilities(loaded, x), probabilities(made, x))
     assert again["test"] == record["test"]
     capsys.readouterr()
-    _, fresh = load_or_train_classifier("c", vae, patches.select(slice(100)), patches)
+    few = patches.select(slice(100))
+    _, fresh = load_or_train_classifier("c", vae, few, patches, balance=("bright", "left"))
     assert "the shipped weights do not fit, since data train is 100 here and 400 there" in capsys.readouterr().out
+    load_or_train_classifier("c", vae, patches, patches)
+    assert "data balance is None here and ['bright', 'left'] there" in capsys.readouterr().out
+    use_profile("full")
+    with pytest.raises(LabError, match="holds another classifier .*delete it"):
+        load_or_train_classifier("c", vae, patches, patches)
     assert fresh["profile"] == "lab" and len(list(settings.PRETRAINED_DIR.iterdir())) == 1
+
+
+def test_weights_go_with_their_images_and_reconstructions(patches, vae, monkeypatch):
+    given = {}
+
+    def spy(classifier, dataset, weights, config, name):
+        given.update(dataset=dataset, weights=weights)
+        return []
+
+    monkeypatch.setattr(classifier_module, "fit_classifier", spy)
+    load_or_train_classifier("c", vae, patches, patches, balance=("bright", "left"))
+    both = given["dataset"]
+    assert torch.equal(both.images, with_reconstructions(vae, patches).images)
+    expected = independence_weights(both.attribute("bright"), both.attribute("left"))
+    assert expected.std() > 0
+    torch.testing.assert_close(given["weights"], expected)
 
 
 def test_is_not_shipped_when_images_are_drawn(patches, vae, use_profile):

@@ -14,7 +14,19 @@ import pytest
 import torch
 from PIL import Image
 
-from vae_lib import ConvVAE, TrainConfig, interpolate, load_dataset, load_pretrained, settings
+from vae_lib import (
+    FCVAE,
+    Autoencoder,
+    ConvVAE,
+    TrainConfig,
+    attribute_vector,
+    fit,
+    interpolate,
+    load_dataset,
+    load_pretrained,
+    settings,
+    to_float,
+)
 from vae_lib.__main__ import COMMANDS, build_parser, main, parse
 from vae_lib.models import AttributeClassifier
 from vae_lib.pictures import read_photos
@@ -82,7 +94,8 @@ def as_pixels(images):
 def test_the_command_of_a_fresh_clone(here):
     process = start(["manipulate", "--attribute", "Smiling", "--samples", "8", "--out", "smile.png"], here)
     out, err = process.communicate()
-    assert (process.returncode, out, err) == (0, "written: smile.png\n", "")
+    assert (process.returncode, err) == (0, "") and out.startswith("written: smile.png\n")
+    assert out.endswith("columns are the weights -3 -2 -1 0 1 2 3 4\n")
     assert os.listdir(here) == ["smile.png"]
     rows = tiles(here / "smile.png", side=64, scale=2, rows=8, columns=8)
     model, _ = load_pretrained(SHIPPED / "celeba64-conv.safetensors")
@@ -191,6 +204,31 @@ def test_photos_and_folders_of_them(here, tiny_model, capsys):
     assert np.abs(upper[1] - np.asarray(square)).max() <= 1 and (upper[1] == upper[2]).all()
 
 
+def test_photos_are_edited_and_joined(here, tiny_model):
+    for name, photo in (("a.png", PATTERN), ("b.png", 255 - PATTERN)):
+        Image.fromarray(photo).save(name)
+    model, _ = load_pretrained(tiny_model)
+    a, b = to_float(read_photos(["a.png", "b.png"], model.image_shape)).to(settings.DEVICE)
+    edit = ["manipulate", "a.png", "b.png", "--model", tiny_model, "--attribute", "Male", "--weights", "0", "-2"]
+    assert main([*edit, "--out", "male.png"]) == 0
+    code = model.encode(b[None])[0] - 2 * torch.tensor([[1.0, 0, 0, 0]])
+    shown = tiles("male.png", 16, 8, 2, 2)
+    assert np.abs(shown[:, 0] - as_pixels(model.reconstruct(torch.stack([a, b])))).max() <= 1
+    assert np.abs(shown[1, 1] - as_pixels(model.decode(code).detach())[0]).max() <= 1
+    assert main(["interpolate", "a.png", "b.png", "--model", tiny_model, "--steps", "3", "--out", "walk.png"]) == 0
+    walk = as_pixels(interpolate(model, a, b, 3))
+    assert np.abs(tiles("walk.png", 16, 8, 1, 3)[0] - walk).max() <= 1
+
+
+def test_a_photo_is_never_overwritten(here, tiny_model, capsys):
+    Image.fromarray(PATTERN).save("me.png")
+    before = (here / "me.png").read_bytes()
+    for command in (["reconstruct"], ["manipulate", "--attribute", "Male"]):
+        sentence = fails(capsys, *command, "--model", tiny_model, "--out", "./me.png", "--", "me.png")
+        assert "would overwrite that photo" in sentence
+    assert (here / "me.png").read_bytes() == before
+
+
 def test_a_grey_model_gets_grey_photos(here):
     Image.new("RGB", (50, 50), (255, 0, 0)).save("red.png")
     images = read_photos(["red.png"], (1, 28, 28))
@@ -217,6 +255,15 @@ def test_attributes_that_are_not_there(here, tiny_model, capsys, tmp_path):
     model = ConvVAE((3, 16, 16), (8, 16), latent_dim=4)
     plain = save_pretrained(tmp_path / "plain.safetensors", model, {"model": model.config})
     assert "no attribute vectors" in fails(capsys, "manipulate", "--model", plain, "--attribute", "Smiling")
+
+
+def test_an_autoencoder_has_no_prior(here, capsys, tmp_path):
+    path = save_pretrained(
+        tmp_path / "ae.safetensors", model := Autoencoder((1, 4, 4), (8,), 2), {"model": model.config}
+    )
+    for command in ("generate", "interpolate"):
+        assert "no prior to draw from" in fails(capsys, command, "--model", path)
+    assert "name a dataset with --data" in fails(capsys, "reconstruct", "--model", path)
 
 
 @pytest.mark.parametrize("command", ["generate", "reconstruct", "interpolate", "manipulate --attribute Smiling"])
@@ -351,7 +398,9 @@ def test_train_writes_what_was_asked_and_never_overwrites(here, capsys):
     assert record["model"] == model.config | {"image_shape": [3, 16, 16], "channels": [4, 8]}
     assert (model.latent_dim, model.config["batch_norm"], model.centre) == (3, True, 0.5)
     assert (record["config"]["beta"], record["config"]["epochs"], record["data"]["train"]) == (2, 2, 40)
-    assert record["crop"] == 100 and len(record["vectors"]["Smiling"]) == 3
+    assert record["data"]["crop"] == 100 and len(record["vectors"]["Smiling"]) == 3
+    train = load_dataset("celeba", "train", 16, 100, 40)
+    assert record["vectors"]["Smiling"] == pytest.approx(attribute_vector(model, train, "Smiling").tolist(), abs=0.02)
     test = load_dataset("celeba", "test", 16, 100, 40)
     assert record["test"] == losses_on(test, model, TrainConfig(**record["config"]))  # of the weights as saved
     assert f"{record['test']['one_sample'][0]:.2f}" in out
@@ -406,7 +455,30 @@ def test_ctrl_c_before_the_first_epoch(here, capsys, monkeypatch):
     assert "nothing is kept" in capsys.readouterr().err
 
 
+def test_another_crop_is_another_run(here, capsys):
+    train, val = (load_dataset("mnist", split, 16, 20, 50) for split in ("train", "val"))
+    model = FCVAE((1, 16, 16), (8,), 2)
+    fit(model, train, val, TrainConfig(epochs=2), checkpoint=here / "b.checkpoint", progress=False)
+    command = shlex.split("train --data mnist --model fc --hidden 8 --latent 2 --limit 50 --epochs 2 --size 16")
+    sentence = fails(capsys, *command, "--crop", "24", "--out", "b.safetensors")
+    assert "b.checkpoint belongs to another run: data crop is 24 here and 20 there" in sentence
+    assert main([*command, "--crop", "20", "--out", "b.safetensors"]) == 0
+
+
 # --- disks that refuse ---
+
+
+@pytest.mark.parametrize("out", ["", ".", "there", "folder.png", "faces.jpg"])
+def test_names_that_no_picture_can_have(here, tiny_model, capsys, out):
+    (here / "there").write_text("a file")
+    (here / "folder.png").mkdir()
+    assert "--out" in fails(capsys, "generate", "--model", tiny_model, "--out", out)
+    assert sorted(os.listdir(here)) == ["folder.png", "there"]
+
+
+def test_pictures_that_are_no_numbers_are_not_written(here, tiny_model, capsys):
+    assert "smaller weights" in fails(capsys, "generate", "--model", tiny_model, "--temperature", "1e300")
+    assert os.listdir(here) == []
 
 
 @pytest.mark.parametrize("name", ["faces.png", "faces"])

@@ -233,7 +233,7 @@ def test_a_real_explosion_is_caught(tiny):
         ({"batch_size": 0}, "batch_size=0"),
         ({"epochs": 2.5}, "epochs=2.5"),
         ({"lr": -1.0}, "lr must be above 0"),
-        ({"beta": float("nan")}, "beta at least 0"),
+        ({"beta": float("nan")}, "beta and weight_decay at least 0"),
         ({"likelihood": "l1"}, "choose one of mse, bce"),
         ({"schedule": "cosine"}, "choose one of constant, one-cycle"),
         ({"precision": "int8"}, "choose one of auto, float32, bfloat16"),
@@ -266,7 +266,14 @@ def test_full_writes_and_lab_loads(shipped, tiny, capsys):
     assert "m: loaded, trained on real tiny (full profile, " in capsys.readouterr().out
     assert same_weights(model, shipped[0]) and record == shipped[1]
     assert list(evaluate(model, tiny)) == record["test"]["posterior_mean"]  # the shipped half-precision weights' own
-    assert record["data"] == {"name": "tiny", "source": "real", "image_shape": [1, 8, 8], "train": 64, "val": 64}
+    assert record["data"] == {
+        "name": "tiny",
+        "source": "real",
+        "image_shape": [1, 8, 8],
+        "train": 64,
+        "val": 64,
+        "crop": None,
+    }
     assert not list(settings.CHECKPOINT_DIR.iterdir())
     assert load_pretrained("m")[1] == record
 

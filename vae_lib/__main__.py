@@ -25,7 +25,7 @@ EPILOG = """exit codes:
 
 vae COMMAND --help shows the flags of a command, and examples."""
 PHOTO_HELP = """Of each photo the centre square is used. For a model of faces, the face should fill it as in CelebA:
-eyes at mid-height, a quarter of the square's side apart; crop the photo first if it does not."""
+eyes at mid-height, a bit more than a quarter of the square's side apart; crop the photo first if it does not."""
 COMMANDS = {
     "train": ("train a model", "The checkpoint beside --out keeps finished epochs; the same command goes on from it."),
     "generate": ("make pictures from draws of the prior", ""),
@@ -134,7 +134,9 @@ def file_arguments(path):
     arguments = []
     for key, value in read_config(path).items():
         if key not in known:
-            raise LabError(f"{path} has the unknown key {key!r}; known are, for example: {near_names(key, known)}.")
+            raise LabError(
+                f"{path} has the unknown key {key!r}; known are, for example: {near_names(key, sorted(known))}."
+            )
         flags = as_flags(key, value)
         try:
             parsed, rest = parser.parse_known_args(flags)
@@ -152,7 +154,7 @@ def read_config(path):
     if path.suffix not in readers:
         raise LabError(f"--config {path}: give a file that ends in .toml or .json.")
     try:
-        values = readers[path.suffix](path.read_text(encoding="utf-8"))
+        values = readers[path.suffix](path.read_text(encoding="utf-8-sig"))  # Notepad puts a mark before the text
     except (OSError, ValueError) as error:
         raise LabError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}).") from None
     if not isinstance(values, dict):

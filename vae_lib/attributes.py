@@ -8,7 +8,7 @@ from vae_lib.metrics import posterior
 
 
 def attribute_vector(model, dataset, name):
-    """Mean code of the images with an attribute minus the mean code of those without it: -> (latent_dim,).
+    """Mean code of the images with an attribute minus the mean code of those without it: (latent_dim,), on the CPU.
 
     The codes are posterior means; give the train split, so that the faces shown later had no part in it.
     Raises LabError for an unknown attribute (near names are suggested), or one that all images or none have.
@@ -82,10 +82,14 @@ def check_both_kinds(mask, what):
 def orthogonalise(vector, *others):
     """The vector without its components along others: (D,) -> (D,), at a right angle to each of them.
 
+    Raises LabError if nothing is left, since the vector is a combination of the others.
     Shen et al. 2020, "Interpreting the latent space of GANs for semantic face editing", section 3.2.
     """
-    basis = torch.linalg.qr(torch.stack(others, dim=1)).Q
-    return vector - basis @ (basis.T @ vector)
+    matrix = torch.stack(others, dim=1)
+    rest = vector - matrix @ (torch.linalg.pinv(matrix, rtol=1e-5) @ vector)  # others may depend on each other
+    if rest.norm() < 1e-4 * vector.norm():
+        raise LabError(f"Nothing is left of the vector without the {len(others)} others; take out fewer of them.")
+    return rest
 
 
 @torch.no_grad()

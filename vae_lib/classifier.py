@@ -5,6 +5,7 @@ import torch.nn.functional as F
 
 from vae_lib import settings
 from vae_lib.data import ImageDataset, to_float
+from vae_lib.errors import LabError
 from vae_lib.metrics import batches
 from vae_lib.models import AttributeClassifier
 from vae_lib.training import TrainConfig, affordable, autocast, prepare, progress_bar, training_batches
@@ -25,12 +26,15 @@ def load_or_train_classifier(name, model, train, test, balance=None):
     torch.manual_seed(CONFIG.seed)
     classifier = AttributeClassifier(train.image_shape, train.target_names)
     run = describe_run(classifier, train, None, CONFIG)
+    run["data"]["balance"] = None if balance is None else list(balance)
     profile = settings.PROFILE
     if profile.loads_weights and pretrained_path(name).exists():
         shipped, record = load_pretrained(name)
         other = difference(run, record)
         if other is None:
             return shipped, record
+        if profile.writes_results and train.source == "real":
+            raise LabError(f"{pretrained_path(name)} holds another classifier ({other}); delete it, then train again.")
         print(f"{name}: the shipped weights do not fit, since {other}")
     weights = torch.ones(len(train)) if balance is None else independence_weights(*map(train.attribute, balance))
     pictures = with_reconstructions(model, train)
@@ -40,7 +44,6 @@ def load_or_train_classifier(name, model, train, test, balance=None):
         round_to_half(classifier)
     record = {
         **run,
-        "balance": balance,
         "history": history,
         "test": {
             "photographs": accuracy(classifier, test),
@@ -73,7 +76,9 @@ def independence_weights(a, b):
 @torch.no_grad()
 def reconstructions(model, dataset):
     """The dataset as the model gives it back: every image replaced by the decoded posterior mean."""
-    images = [model.reconstruct(to_float(part.to(settings.DEVICE))).mul(255).round() for part in batches(dataset)]
+    model.eval()
+    device = next(model.parameters()).device
+    images = [model.reconstruct(to_float(part.to(device))).mul(255).round() for part in batches(dataset)]
     images = torch.cat(images).to(torch.uint8).cpu()
     return ImageDataset(images, dataset.targets, dataset.target_names, dataset.name, dataset.split, dataset.source)
 
@@ -113,16 +118,21 @@ def fit_classifier(classifier, dataset, weights, config, name="classifier"):
 @torch.no_grad()
 def probabilities(classifier, images):
     """Probability of each attribute in each picture: images (N, C, H, W) in [0, 1] -> (N, attributes) on the CPU."""
+    classifier.eval()
     device = next(classifier.parameters()).device
-    return torch.cat([torch.sigmoid(classifier(part.to(device)).float()).cpu() for part in images.split(500)])
+    return torch.cat([torch.sigmoid(classifier(part.to(device))).cpu() for part in images.split(500)])
 
 
 @torch.no_grad()
 def read_codes(classifier, model, codes):
     """Probability of each attribute in the pictures of codes: codes (N, latent_dim) -> (N, attributes) on the CPU."""
-    device = next(model.parameters()).device
-    with autocast(device, "auto"):
-        return torch.cat([probabilities(classifier, model.decode(part.to(device))) for part in codes.split(250)])
+    model.eval()
+    device, read = next(model.parameters()).device, []
+    for part in codes.split(250):
+        with autocast(device, "auto"):
+            images = model.decode(part.to(device))
+        read.append(probabilities(classifier, images))
+    return torch.cat(read)
 
 
 def accuracy(classifier, dataset):

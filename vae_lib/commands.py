@@ -51,13 +51,13 @@ def train(args):
         round_to_half(model)
         record["test"] = losses_on(test_set, model, config)
         record["vectors"] = attributes.vectors_for_record(model, train_set)
-        record["crop"] = args.crop
         with writing(out):
             save_pretrained(out, model, record)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(what_is_kept(checkpoint)) from None
     checkpoint.unlink(missing_ok=True)
-    print(f"written: {out}\ntest loss: {test_result(record)}\nnext: vae generate --model {out}")
+    next_command = "reconstruct" if args.model == "autoencoder" else "generate"
+    print(f"written: {out}\ntest loss: {test_result(record)}\nnext: vae {next_command} --model {out}")
 
 
 def check_weights_path(out):
@@ -112,15 +112,21 @@ def test_result(record):
 
 
 def load_vae(name):
-    """A model that makes pictures, and its record; LabError for a classifier."""
+    """A model that makes pictures, and its record, which says what it was trained on; LabError for a classifier."""
     model, record = load_pretrained(name)
+    record = {"data": {"name": None}, **record}
     if record["model"]["class"] == "AttributeClassifier":
         raise LabError(f"{name} is a classifier, which makes no pictures; `vae info` lists the models that do.")
     return model, record
 
 
 def draws(model, n, seed):
-    """n draws of the prior N(0, I), the same for a seed on every device: -> (n, latent_dim)."""
+    """n draws of the prior N(0, I), the same for a seed on every device: -> (n, latent_dim).
+
+    LabError for an autoencoder, which has none.
+    """
+    if isinstance(model, Autoencoder):
+        raise LabError("An autoencoder has no prior to draw from; name photos, or choose a VAE with --model.")
     z = torch.randn(n, model.latent_dim, generator=torch.Generator().manual_seed(seed))
     return z.to(settings.DEVICE)
 
@@ -128,8 +134,8 @@ def draws(model, n, seed):
 def read_faces(paths, model, record):
     """`read_photos` for this model; says what a photo must look like for a model of aligned faces."""
     images = read_photos(paths, model.image_shape)
-    if record.get("data", {}).get("name") == "celeba":
-        print("The face should fill the square as in CelebA: eyes at mid-height, a quarter of its side apart.")
+    if record["data"]["name"] == "celeba":
+        print("The face should fill the square as in CelebA: eyes at mid-height, a bit more than a quarter apart.")
     return images
 
 
@@ -144,13 +150,15 @@ def generate(args):
 
 def reconstruct(args):
     """Originals above their reconstructions from the posterior mean; of single files, only the reconstructions."""
-    check_out(args.out)
+    check_out(args.out, args.photos)
     model, record = load_vae(args.model)
     if args.photos:
         images = read_faces(args.photos, model, record)
     else:
         name, size = args.data or record["data"]["name"], model.image_shape[-1]
-        images = load_dataset(name, args.split, size, record.get("crop"), args.samples).images
+        if name is None:
+            raise LabError(f"{args.model} does not say what it was trained on; name a dataset with --data, or photos.")
+        images = load_dataset(name, args.split, size, record["data"].get("crop"), args.samples).images
     originals = to_float(images)
     pictures = torch.cat([model.reconstruct(part.to(settings.DEVICE)).cpu() for part in originals.split(100)])
     columns = min(COLUMNS, len(pictures))
@@ -166,7 +174,7 @@ def in_pairs(above, below, columns):
 
 def interpolate(args):
     """Walks between two photos, or between pairs of draws of the prior: one row a walk."""
-    check_out(args.out)
+    check_out(args.out, args.photos)
     model, record = load_vae(args.model)
     if args.photos:
         ends = read_faces(args.photos, model, record)
@@ -180,7 +188,7 @@ def interpolate(args):
 
 def manipulate(args):
     """Photos or draws of the prior, moved along the vector of an attribute: one row a face, one column a weight."""
-    check_out(args.out)
+    check_out(args.out, args.photos)
     model, record = load_vae(args.model)
     vector = attributes.shipped_vector(record, args.attribute)
     if args.attribute in args.without:
@@ -215,9 +223,12 @@ def info(args):
     print(f"models in {settings.PRETRAINED_DIR}:")
     print(f"  {'name':26} {'kind':20} {'data':8} {'epochs':>6}  test")
     for path in sorted(settings.PRETRAINED_DIR.glob("*.safetensors")):
-        _, record = read_tensors(path)
-        kind, data = record["model"]["class"], record["data"]["name"]
-        print(f"  {path.stem:26} {kind:20} {data:8} {len(record['history']):6}  {test_result(record)}")
+        try:
+            _, record = read_tensors(path)
+            kind, data = record["model"]["class"], record["data"]["name"]
+            print(f"  {path.stem:26} {kind:20} {data:8} {len(record['history']):6}  {test_result(record)}")
+        except (LabError, KeyError):
+            print(f"  {path.stem:26} damaged, or no model of the lab")
 
 
 def show_model(name):

@@ -29,6 +29,7 @@ class ImageDataset(torch.utils.data.Dataset):
 
     targets: (N,) int64; target_names: name of each target value; source: "real" or "synthetic";
     factors: for synthetic images, the factors that they were drawn from, each a tensor (N,).
+    crop: side of the centre square that the images are, in pixels of the release; None for the dataset's default.
     Faces: targets (N, attributes), each 0 or 1; target_names are the attributes; `attribute` looks one up.
     Items are (uint8 image, target); `__getitems__` gathers a whole batch at once, so a plain DataLoader is fast.
     """
@@ -42,6 +43,7 @@ class ImageDataset(torch.utils.data.Dataset):
         self.source = source
         self.factors = factors or {}
         self.mapped_file = mapped_file  # the mmap that `images` lies in, if it does
+        self.crop = None
 
     def __len__(self):
         return len(self.images)
@@ -87,9 +89,11 @@ class ImageDataset(torch.utils.data.Dataset):
         factors = {key: value[indices] for key, value in self.factors.items()}
         images, targets = self.images[indices], self.targets[indices]
         mapped_file = self.mapped_file if isinstance(indices, slice) else None
-        return ImageDataset(
+        part = ImageDataset(
             images, targets, self.target_names, self.name, self.split, self.source, factors, mapped_file
         )
+        part.crop = self.crop
+        return part
 
     def release_pages(self):
         """Give memory that mapped images take back to the system; they are read from the file again when needed.
@@ -137,6 +141,7 @@ def load_dataset(name, split="train", size=None, crop=None, limit=None):
             line = "=" * 100
             say_once(f"{line}\nSYNTHETIC DATA instead of {name}: {missing}\n{line}")
             dataset = draw_synthetic(name, split, size, crop)
+    dataset.crop = None if crop == entry.crop else crop
     return dataset if limit is None else dataset.select(slice(limit))
 
 

@@ -48,7 +48,9 @@ def read_photos(paths, image_shape):
         except LabError:
             raise
         except ValueError as error:
-            raise LabError(f"{path} cannot be used: {error}; name an image file.") from None
+            raise LabError(
+                f"{path} cannot be used: {error}; name a JPEG, PNG or WebP file (convert others, such as HEIC)."
+            ) from None
         with Image.open(path) as photo:
             side = min(photo.size)
         print(f"{path}: its centre square, {side}x{side} pixels, resized to {size}x{size}")
@@ -56,12 +58,16 @@ def read_photos(paths, image_shape):
     return torch.stack(images)
 
 
-def check_out(out):
-    """LabError unless pictures can go there: a .png file, or a folder that is empty or not there yet."""
-    if out.suffix and out.suffix.lower() != ".png":
-        raise LabError(f"--out {out}: give a name that ends in .png, for a grid, or a folder, for single files.")
-    if not out.suffix and out.is_dir() and any(out.iterdir()):
+def check_out(out, photos=()):
+    """LabError unless pictures can go there: a .png file that is no photo, or a folder that is empty or new."""
+    if not out.name or (out.suffix and out.suffix.lower() != ".png"):
+        raise LabError(f"--out {out}: give a name that ends in .png, for a grid, or a new folder, for single files.")
+    if out.exists() and out.is_dir() == bool(out.suffix):
+        raise LabError(f"{out} is there already and is a {'folder' if out.is_dir() else 'file'}; choose another --out.")
+    if out.is_dir() and any(out.iterdir()):
         raise LabError(f"The folder {out} is not empty; choose another --out, or empty it first.")
+    if out.exists() and any(photo.samefile(out) for photo in map(Path, photos) if photo.exists()):
+        raise LabError(f"--out {out} would overwrite that photo; choose another name.")
 
 
 def numbered(images):
@@ -76,7 +82,8 @@ def save_pictures(out, grid, columns, singles):
 
     All or nothing; prints the path. A file there is replaced. LabError if the disk refuses.
     """
-    check_out(out)
+    if not all(torch.isfinite(image).all() for image in (grid, *singles.values())):
+        raise LabError("The pictures hold values that are not numbers; use smaller weights or a smaller temperature.")
     with writing(out), replacing(out.absolute()) as temporary:
         if out.suffix:
             temporary.write_bytes(to_png(grid, columns, GRID_PIXELS))

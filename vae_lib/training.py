@@ -53,8 +53,11 @@ class TrainConfig:
         for name in ("batch_size", "epochs", "patience"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise LabError(f"TrainConfig({name}={getattr(self, name)!r}): give a whole number of at least 1.")
-        if not self.lr > 0 or not self.beta >= 0:
-            raise LabError(f"TrainConfig(lr={self.lr}, beta={self.beta}): lr must be above 0, beta at least 0.")
+        if not self.lr > 0 or not self.beta >= 0 or not self.weight_decay >= 0:
+            raise LabError(
+                f"TrainConfig(lr={self.lr}, beta={self.beta}, weight_decay={self.weight_decay}): lr must be above 0, "
+                "beta and weight_decay at least 0."
+            )
         choices = {
             "likelihood": tuple(LIKELIHOODS),
             "schedule": ("constant", "one-cycle"),

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from vae_lib import settings
-from vae_lib.errors import LabError
+from vae_lib.errors import LabError, near_names
 from vae_lib.files import replacing
 from vae_lib.models import build_model
 
@@ -32,7 +32,7 @@ def read_tensors(path):
             record = json.loads((file.metadata() or {})["record"])
             return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 (not a dict)
     except FileNotFoundError:
-        raise LabError(f"There is no file {path}.") from None
+        raise LabError(f"There is no file {path}; check the name.") from None
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise LabError(f"{path} is damaged ({error}); restore it with git, or delete it and train again.") from None
 
@@ -76,8 +76,9 @@ def load_pretrained(name):
     """
     path = pretrained_path(name)
     if path.parent == settings.PRETRAINED_DIR and not path.exists():
-        known = ", ".join(sorted(file.stem for file in settings.PRETRAINED_DIR.glob("*.safetensors"))) or "none"
-        raise LabError(f"There are no weights called {name!r} in {settings.PRETRAINED_DIR}; there are: {known}.")
+        known = sorted(file.stem for file in settings.PRETRAINED_DIR.glob("*.safetensors"))
+        near = near_names(name, known)
+        raise LabError(f"There are no weights called {name!r} in {settings.PRETRAINED_DIR}; there are: {near}.")
     tensors, record = read_tensors(path)
     if "model" not in record:
         raise LabError(f"{path} has no model configuration in its header; delete it and train again.")
@@ -121,7 +122,7 @@ def record_path(name):
 def describe_run(model, train, val, config):
     """What must agree for two runs to be the same run, as JSON would give it back."""
     data = {"name": train.name, "source": train.source, "image_shape": train.image_shape, "train": len(train)}
-    data["val"] = 0 if val is None else len(val)
+    data |= {"val": 0 if val is None else len(val), "crop": train.crop}
     return json.loads(json.dumps({"config": asdict(config), "model": model.config, "data": data}))
 
 
