@@ -128,7 +128,7 @@ def describe_run(model, train, val, config):
 
 def difference(run, record):
     """The first thing in which a run and a record differ, in words; None if nothing does."""
-    for part in ("config", "model", "data"):
+    for part in ("data", "config", "model"):
         ours, theirs = run[part], record.get(part, {})
         for key in ours | theirs:
             if ours.get(key) != theirs.get(key):
