@@ -1,9 +1,21 @@
 """Latent arithmetic, on made-up codes and on drawn faces, whose true vectors are known."""
 
+from functools import partial
+
 import pytest
 import torch
 
-from vae_lib import ConvVAE, TrainConfig, attribute_vector, fit, load_pretrained, manipulate, settings, to_float
+from vae_lib import (
+    ConvVAE,
+    TrainConfig,
+    attribute_vector,
+    fit,
+    load_pretrained,
+    manipulate,
+    settings,
+    to_float,
+    train_or_load,
+)
 from vae_lib.attributes import (
     attribute_vectors,
     balanced_difference,
@@ -96,8 +108,9 @@ def test_one_sided_attributes_are_one_sentence(model, drawn, share):
 
 
 def test_unknown_attribute_suggests_the_nearest(model, drawn):
-    with pytest.raises(LabError, match="no attribute 'smiling'.*: Smiling"):
-        attribute_vector(model, drawn, "smiling")
+    for name in ("smiling", "SMILING", "Smilling"):
+        with pytest.raises(LabError, match=f"no attribute '{name}'.*: Smiling"):
+            attribute_vector(model, drawn, name)
 
 
 # --- moving pictures ---
@@ -185,6 +198,16 @@ def test_records_carry_vectors(model, drawn):
         shipped_vector(record, "Eyeglass")
     with pytest.raises(LabError, match="carries no attribute vectors; choose"):
         shipped_vector({}, "Smiling")
+
+
+def test_the_full_profile_ships_vectors_with_a_model_of_faces(drawn, use_profile):
+    use_profile("full")
+    real = ImageDataset(drawn.images[:100], drawn.targets[:100], drawn.target_names, "celeba", "train", "real")
+    build = partial(ConvVAE, (3, 32, 32), (4, 8), latent_dim=3)
+    model, _ = train_or_load("faces", build, TrainConfig(epochs=1), real, None)
+    _, record = load_pretrained("faces")
+    expected = attribute_vector(model, real, "Male")
+    torch.testing.assert_close(shipped_vector(record, "Male"), expected, atol=1e-3, rtol=0)
 
 
 def test_images_of_one_class_each_have_no_vectors(tiny):

@@ -68,8 +68,7 @@ def independence_weights(a, b):
     for group_a in (a, ~a):
         for group_b in (b, ~b):
             both = group_a & group_b
-            if both.any():
-                weights[both] = group_a.float().mean() * group_b.float().mean() / both.float().mean()
+            weights[both] = group_a.float().mean() * group_b.float().mean() / both.float().mean()
     return weights / weights.mean()
 
 
