@@ -22,7 +22,7 @@ def attribute_vector(model, dataset, name):
 def attribute_vectors(model, dataset):
     """The vector of every attribute that some images have and some have not: {name: (latent_dim,)}, on the CPU."""
     masks = {name: dataset.attribute(name) for name in dataset.attribute_names}
-    usable = {name: mask for name, mask in masks.items() if mask.any() and not mask.all()}
+    usable = {name: mask for name, mask in masks.items() if has_both_kinds(mask)}
     codes = posterior(model, dataset)[0] if usable else None
     return {name: mean_difference(codes, mask) for name, mask in usable.items()}
 
@@ -70,9 +70,14 @@ def balanced_difference(codes, mask, other):
     return (parts[0] + parts[1]) / 2
 
 
+def has_both_kinds(mask):
+    """Whether a mask holds True as well as False."""
+    return mask.any() and not mask.all()
+
+
 def check_both_kinds(mask, what):
     """LabError unless the mask holds True as well as False."""
-    if not mask.any() or mask.all():
+    if not has_both_kinds(mask):
         raise LabError(
             f"No difference can be taken for {what}: {mask.sum():,} of {len(mask):,} images have the attribute; "
             "some must have it, and some not: use more images or another attribute."

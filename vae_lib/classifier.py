@@ -4,11 +4,10 @@ import torch
 import torch.nn.functional as F
 
 from vae_lib import settings
-from vae_lib.data import ImageDataset, to_float
-from vae_lib.errors import LabError
+from vae_lib.data import to_float
 from vae_lib.metrics import batches
 from vae_lib.models import AttributeClassifier
-from vae_lib.training import TrainConfig, affordable, autocast, prepare, progress_bar, training_batches
+from vae_lib.training import TrainConfig, affordable, autocast, prepare, progress_bar, refuse_or_tell, training_batches
 from vae_lib.weights import describe_run, difference, load_pretrained, pretrained_path, round_to_half, save_pretrained
 
 CONFIG = TrainConfig(batch_size=128, lr=4e-3, epochs=6, weight_decay=0.05, schedule="one-cycle", mirror=True, seed=0)
@@ -28,18 +27,17 @@ def load_or_train_classifier(name, model, train, test, balance=None):
     run = describe_run(classifier, train, None, CONFIG)
     run["data"]["balance"] = None if balance is None else list(balance)
     profile = settings.PROFILE
-    if profile.loads_weights and pretrained_path(name).exists():
+    writes_results = profile.writes_results and train.source == "real"
+    path = pretrained_path(name)
+    if profile.loads_weights and path.exists():
         shipped, record = load_pretrained(name)
         other = difference(run, record)
         if other is None:
             return shipped, record
-        if profile.writes_results and train.source == "real":
-            raise LabError(f"{pretrained_path(name)} holds another classifier ({other}); delete it, then train again.")
-        print(f"{name}: the shipped weights do not fit, since {other}")
+        refuse_or_tell(path, "classifier", other, writes_results)
     weights = torch.ones(len(train)) if balance is None else independence_weights(*map(train.attribute, balance))
     pictures = with_reconstructions(model, train)
     history = fit_classifier(classifier, pictures, weights.repeat(2), affordable(CONFIG, pictures), name)
-    writes_results = profile.writes_results and train.source == "real"
     if writes_results:
         round_to_half(classifier)
     record = {
@@ -49,9 +47,7 @@ def load_or_train_classifier(name, model, train, test, balance=None):
             "photographs": accuracy(classifier, test),
             "reconstructions": accuracy(classifier, reconstructions(model, test)),
         },
-        "device": settings.hardware(),
-        "versions": settings.versions(),
-        "profile": profile.name,
+        **settings.surroundings(),
     }
     if writes_results:
         save_pretrained(name, classifier, record)
@@ -79,13 +75,13 @@ def reconstructions(model, dataset):
     device = next(model.parameters()).device
     images = [model.reconstruct(to_float(part.to(device))).mul(255).round() for part in batches(dataset)]
     images = torch.cat(images).to(torch.uint8).cpu()
-    return ImageDataset(images, dataset.targets, dataset.target_names, dataset.name, dataset.split, dataset.source)
+    return dataset.with_images(images, dataset.targets)
 
 
 def with_reconstructions(model, dataset):
     """The images of a dataset, followed by their reconstructions."""
-    images, targets = torch.cat([dataset.images, reconstructions(model, dataset).images]), dataset.targets.repeat(2, 1)
-    return ImageDataset(images, targets, dataset.target_names, dataset.name, dataset.split, dataset.source)
+    images = torch.cat([dataset.images, reconstructions(model, dataset).images])
+    return dataset.with_images(images, dataset.targets.repeat(2, 1))
 
 
 def fit_classifier(classifier, dataset, weights, config, name="classifier"):

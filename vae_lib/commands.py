@@ -194,9 +194,8 @@ def manipulate(args):
     if args.attribute in args.without:
         raise LabError(f"--without {args.attribute} leaves nothing of {args.attribute}; name other attributes.")
     if args.without:
-        vector = attributes.orthogonalise(
-            vector, *(attributes.shipped_vector(record, name) for name in dict.fromkeys(args.without))
-        )
+        others = (attributes.shipped_vector(record, name) for name in args.without)
+        vector = attributes.orthogonalise(vector, *others)
     faces = read_faces(args.photos, model, record) if args.photos else draws(model, args.samples, args.seed)
     save_rows(args.out, attributes.manipulate(model, faces, vector, args.weights))
     print("one row a face; columns are the weights", *(f"{weight:g}" for weight in args.weights))

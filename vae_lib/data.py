@@ -6,6 +6,7 @@ A dataset is one entry of DATASETS: how to load its files (readers.py, folders.p
 import mmap
 import sys
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 
@@ -55,7 +56,7 @@ class ImageDataset(torch.utils.data.Dataset):
         return list(zip(self.images[indices], self.targets[indices]))
 
     def __getstate__(self):
-        return self.__dict__ | {"mapped_file": None}  # workers of a DataLoader get a copy
+        return self.__dict__ | {"mapped_file": None}  # for copies, as workers of a DataLoader get them
 
     def __repr__(self):
         return (
@@ -84,15 +85,17 @@ class ImageDataset(torch.utils.data.Dataset):
             raise LabError(f"{self.label} has no attribute {name!r}; it has, for example: {near}.")
         return self.targets[:, self.target_names.index(name)] == 1
 
+    def with_images(self, images, targets):
+        """The same dataset with other images and their targets, without factors."""
+        other = copy(self)  # leaves out the mapped file, as __getstate__ does
+        other.images, other.targets, other.factors = images, targets, {}
+        return other
+
     def select(self, indices):
         """The dataset of these images only: a slice, a list of indices or a mask."""
-        factors = {key: value[indices] for key, value in self.factors.items()}
-        images, targets = self.images[indices], self.targets[indices]
-        mapped_file = self.mapped_file if isinstance(indices, slice) else None
-        part = ImageDataset(
-            images, targets, self.target_names, self.name, self.split, self.source, factors, mapped_file
-        )
-        part.crop = self.crop
+        part = self.with_images(self.images[indices], self.targets[indices])
+        part.factors = {key: value[indices] for key, value in self.factors.items()}
+        part.mapped_file = self.mapped_file if isinstance(indices, slice) else None
         return part
 
     def release_pages(self):

@@ -80,6 +80,11 @@ def versions():
     }
 
 
+def surroundings():
+    """What a record says about where and how its numbers were made."""
+    return {"device": hardware(), "versions": versions(), "profile": PROFILE.name}
+
+
 def hardware():
     """One line on the machine, e.g. 'cpu, 2 threads, bfloat16'."""
     kind = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"

@@ -214,9 +214,7 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
         "best_epoch": best_epoch(history),
         "stopped_early": len(history) < config.epochs,
         "seconds": sum(row["seconds"] for row in history),
-        "device": settings.hardware(),
-        "versions": settings.versions(),
-        "profile": settings.PROFILE.name,
+        **settings.surroundings(),
     }
     if progress:
         print(f"{name}: trained on {summary(record)}")
@@ -262,9 +260,7 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
         if other is None:
             print(f"{name}: loaded, trained on {summary(record)}")
             return shipped, record
-        if writes_results:
-            raise LabError(f"{path} holds another run ({other}); rename or delete it, then train again.")
-        print(f"{name}: the shipped weights do not fit, since {other}")
+        refuse_or_tell(path, "run", other, writes_results)
     config = affordable(config, train)
     checkpoint = settings.CHECKPOINT_DIR / f"{name}.safetensors" if writes_results else None
     record = fit(model, train, val, config, checkpoint=checkpoint, name=name)
@@ -288,6 +284,13 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
             save_record(name, record)
         checkpoint.unlink(missing_ok=True)
     return model, record
+
+
+def refuse_or_tell(path, kind, other, writes_results):
+    """A shipped run or classifier does not fit: LabError if it would be overwritten, else a line that says why."""
+    if writes_results:
+        raise LabError(f"{path} holds another {kind} ({other}); rename or delete it, then train again.")
+    print(f"{path.stem}: the shipped weights do not fit, since {other}")
 
 
 def affordable(config, train):
