@@ -1,7 +1,9 @@
 """What every notebook of the lab must be like, and the commands that run them."""
 
+import copy
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ import time
 import nbformat
 import pytest
 
+from teaching.render import HIDDEN_TESTS, fingerprint
 from vae_lib import settings
 
 NOTEBOOKS = sorted((settings.REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -43,7 +46,7 @@ def test_outputs_are_those_of_the_full_profile_on_real_data(notebook):
 def test_is_light_and_has_no_widget_state(notebook):
     assert "widgets" not in notebook.metadata
     for cell in code_cells(notebook):
-        assert len(cell.source.splitlines()) <= 25
+        assert len(HIDDEN_TESTS.sub("", cell.source).splitlines()) <= 25
         assert len(nbformat.writes(nbformat.v4.new_notebook(cells=[cell]))) < 300_000
 
 
@@ -53,6 +56,14 @@ def test_every_picture_is_followed_by_words(notebook):
             pair = (following, notebook.cells[notebook.cells.index(cell) + 2 :][:1])
             kinds = [pair[0].cell_type, *(after.cell_type for after in pair[1])]
             assert "markdown" in kinds, f"no words after: {cell.source[:80]}"
+
+
+def test_every_picture_has_an_alternative_text(notebook):
+    for output in (output for cell in code_cells(notebook) for output in cell.outputs):
+        if "image/png" in output.get("data", {}):
+            assert len(output.metadata["image/png"]["alt"]) > 20
+        for image in re.findall("<img[^>]*>", "".join(output.get("data", {}).get("text/html", ""))):
+            assert re.search('alt="[^"]{20,}"', image)
 
 
 def test_every_widget_has_a_static_twin(notebook):
@@ -65,6 +76,57 @@ def test_every_widget_has_a_static_twin(notebook):
 
 def test_no_cell_depends_on_the_profile(notebook):
     assert not [cell for cell in code_cells(notebook) if "VAE_PROFILE" in cell.source or "PROFILE." in cell.source]
+
+
+def test_outputs_were_made_by_this_code(notebook):
+    """If this fails, run `make render` (with the real data) and look at what has changed."""
+    assert notebook.metadata.vae_lab.rendered_from == fingerprint(notebook)
+
+
+@pytest.fixture(scope="module")
+def original():
+    return nbformat.read(NOTEBOOKS[0], as_version=4)
+
+
+@pytest.fixture
+def library(tmp_path):
+    return shutil.copytree(settings.REPOSITORY / "vae_lib", tmp_path / "vae_lib")
+
+
+def with_source(notebook, old, new):
+    """A copy of the notebook with a text of one cell replaced."""
+    changed = copy.deepcopy(notebook)
+    cell = next(cell for cell in changed.cells if old in cell.source)
+    cell.source = cell.source.replace(old, new)
+    return changed
+
+
+def test_words_and_hidden_tests_do_not_make_outputs_stale(original, library):
+    fresh = fingerprint(original)
+    assert fingerprint(original, library) == fresh
+    assert fingerprint(with_source(original, "# 1. Theory", "# 1. In theory <!-- a comment -->")) == fresh
+    assert fingerprint(with_source(original, "def exact_elbo", "# a comment\ndef exact_elbo")) == fresh
+    assert fingerprint(with_source(original, "for each row", "for every row")) == fresh  # in a hidden test
+    losses = library / "losses.py"
+    losses.write_text("# a comment\n" + losses.read_text().replace('"""', '"""Once more: ', 1))
+    (library / "commands.py").write_text("other = 1")  # no notebook reaches the command line
+    assert fingerprint(original, library) == fresh
+
+
+@pytest.mark.parametrize(
+    "file, old, new", [("losses.py", "0.5", "0.6"), ("settings.py", "2_000", "2_001"), ("plots.py", "90", "91")]
+)
+def test_a_change_of_the_library_makes_outputs_stale(original, library, file, old, new):
+    path = library / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert fingerprint(original, library) != fingerprint(original)
+
+
+def test_a_change_of_code_or_weights_makes_outputs_stale(original, tmp_path):
+    (tmp_path / "mnist-ae-z2.safetensors").write_bytes(b"others")
+    assert fingerprint(original, weights=tmp_path) != fingerprint(original)
+    assert fingerprint(with_source(original, "-0.5, 1.8, 60", "-0.5, 1.8, 61")) != fingerprint(original)
 
 
 def test_exercises_have_a_solution_and_a_check(notebook):

@@ -126,11 +126,22 @@ def test_png_has_the_pixels_enlarged():
 def test_animation_has_all_frames(use_profile):
     use_profile("full")
     frames = torch.linspace(0, 1, 5)[:, None, None, None].expand(-1, 1, 8, 8)
-    shown = save_animation(frames, "grey", pixels=16)
+    shown = save_animation(frames, "grey", "from black to white", pixels=16)
+    assert 'alt="Animation: from black to white."' in shown.data
     file = settings.FIGURES_DIR / "grey.gif"
     with Image.open(file) as animation:
         assert (animation.n_frames, animation.size, animation.info["loop"]) == (5, (16, 16), 0)
     assert base64.b64encode(file.read_bytes()).decode() in shown.data
+
+
+def test_figures_carry_an_alternative_text_into_the_notebook():
+    figure = plot_lines({"AE": {"p1": ([1, 2], [3, 4])}, "VAE": {"p2": ([1, 2], [3, 4])}}, "size", "error", "Errors")
+    data, metadata = figure._repr_mimebundle_()
+    text = "Chart: Errors, AE, VAE. x axis: size. y axis: error. Shown: p1, p2."
+    assert metadata["image/png"]["alt"] == data["text/plain"] == text
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width > 500
+    rows = show_rows({"input": torch.zeros(2, 1, 4, 4), "output": torch.zeros(2, 1, 4, 4)}, "Digits", above=["a", "b"])
+    assert rows._repr_mimebundle_()[0]["text/plain"] == "Images: Digits. Rows: input, output. Columns: a, b."
 
 
 def test_histograms_have_area_one():

@@ -70,6 +70,16 @@ def balanced_difference(codes, mask, other):
     return (parts[0] + parts[1]) / 2
 
 
+def frequency_gaps(has, column):
+    """How much more frequent each attribute is among the images that have a given one than among the others.
+
+    has: (N, A) bool, which image has which attribute; column: the given one -> (A,) floats in [-1, 1]. It predicts how
+    much of each other attribute's vector a difference of means contains (omitted-variable bias). Raises LabError if all
+    images or none have the given attribute.
+    """
+    return mean_difference(has.float(), has[:, column])
+
+
 def has_both_kinds(mask):
     """Whether a mask holds True as well as False."""
     return mask.any() and not mask.all()

@@ -7,6 +7,8 @@ import IPython.display
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from IPython.core.pylabtools import print_figure
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torchvision.utils import make_grid
@@ -19,9 +21,33 @@ DPI = 90
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
 
 
-def new_figure(width, height, columns=1, **options):
-    """A figure and its axes (an array for several columns), closed for pyplot so that it is shown only once."""
-    figure, axes = plt.subplots(1, columns, figsize=(width, height), dpi=DPI, layout="constrained", **options)
+class DescribedFigure(Figure):
+    """A figure that a notebook shows with an alternative text, for readers who cannot see it."""
+
+    def _repr_mimebundle_(self, **ignored):
+        text = alternative_text(self)
+        return {"image/png": print_figure(self, "png", base64=True), "text/plain": text}, {"image/png": {"alt": text}}
+
+
+def alternative_text(figure):
+    """One line that says what a figure shows, from its titles, axis labels, tick labels and legends."""
+    legends = [*figure.legends, *(axis.get_legend() for axis in figure.axes)]
+    found = {
+        "": [figure.get_suptitle(), *(axis.get_title() for axis in figure.axes)],
+        "x axis: ": [axis.get_xlabel() for axis in figure.axes],
+        "y axis: ": [axis.get_ylabel() for axis in figure.axes],
+        "Rows: ": [tick.get_text() for axis in figure.axes if axis.images for tick in axis.get_yticklabels()],
+        "Columns: ": [tick.get_text() for axis in figure.axes if axis.images for tick in axis.get_xticklabels()],
+        "Shown: ": [text.get_text() for legend in legends if legend for text in legend.get_texts()],
+    }
+    parts = [name + ", ".join(dict.fromkeys(filter(None, texts))) for name, texts in found.items() if any(texts)]
+    return f"{'Images' if any(axis.images for axis in figure.axes) else 'Chart'}: {'. '.join(parts)}."
+
+
+def new_figure(width, height, rows=1, columns=1, **options):
+    """A figure and its axes (an array for several), closed for pyplot so that it is shown only once."""
+    options = {"layout": "constrained", **options}
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), dpi=DPI, FigureClass=DescribedFigure, **options)
     plt.close(figure)
     return figure, axes
 
@@ -177,9 +203,8 @@ def plot_latent_histograms(means, draws, title=""):
     """
     variables = means.shape[1]
     rows = -(-variables // 10)
-    figure, axes = plt.subplots(rows, 10, figsize=(10, 0.8 * rows + 0.8), dpi=DPI)
+    figure, axes = new_figure(10, 0.8 * rows + 0.8, rows, columns=10, layout=None)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.1, top=0.92, wspace=0.05, hspace=0.05)
-    plt.close(figure)
     edges = np.linspace(-4, 4, 33)
     normal = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
     for i, axis in enumerate(axes.flat):
@@ -236,8 +261,11 @@ def save_figure(figure, name):
     return figure
 
 
-def save_animation(frames, name, milliseconds=100, pixels=96):
-    """Frames (N, C, H, W) as an animated GIF, shown in the notebook; in the full profile also figures/<name>.gif."""
+def save_animation(frames, name, title, milliseconds=100, pixels=96):
+    """Frames (N, C, H, W) as an animated GIF, shown in the notebook; in the full profile also figures/<name>.gif.
+
+    title: what it shows, for readers who cannot see it.
+    """
     scale = max(1, pixels // frames.shape[-1])
     pictures = [enlarge(picture, scale) for picture in _as_rgb(frames).permute(0, 2, 3, 1).numpy()]
     file = io.BytesIO()
@@ -246,7 +274,9 @@ def save_animation(frames, name, milliseconds=100, pixels=96):
         with replacing(settings.FIGURES_DIR / f"{name}.gif") as temporary:
             temporary.write_bytes(file.getvalue())
     source = base64.b64encode(file.getvalue()).decode()
-    return IPython.display.HTML(f'<img alt="{name}" src="data:image/gif;base64,{source}">')  # HTML pages show it too
+    return IPython.display.HTML(
+        f'<img alt="Animation: {title}." src="data:image/gif;base64,{source}">'
+    )  # HTML pages show it too
 
 
 def show_table(header, rows):

@@ -1,0 +1,21 @@
+"""What the hidden tests of the exercises need."""
+
+import inspect
+from contextlib import contextmanager
+
+
+@contextmanager
+def without(*functions):
+    """While it lasts, these functions of the library answer None, by whatever name they are called.
+
+    An exercise asks for what the library already has; under this, an answer that only calls the library is none.
+    """
+    functions = [inspect.unwrap(function) for function in functions]
+    codes = [function.__code__ for function in functions]
+    try:
+        for function in functions:
+            function.__code__ = (lambda *args, **options: None).__code__
+        yield
+    finally:
+        for function, code in zip(functions, codes):
+            function.__code__ = code
