@@ -5,15 +5,20 @@ NBCONVERT = .venv/bin/jupyter nbconvert --log-level WARN
 EXECUTE = $(NBCONVERT) --to notebook --execute --ExecutePreprocessor.timeout=-1 \
 	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False
 
-.PHONY: help notebooks test test-browser lab render clean
+.PHONY: help notebooks test test-browser lab render html release grade formgrader clean
 
 help:
 	@echo "make notebooks   set up, run every notebook, write .ipynb and HTML to build/"
 	@echo "make test        set up, run ruff and all tests, re-execute every notebook"
 	@echo "make test-browser  the widgets in Chromium (skipped where there is none)"
 	@echo "make lab         set up, open JupyterLab"
-	@echo "make render      run every notebook in the full profile, in place (needs real data; hours)"
-	@echo "make clean       remove .venv, build/ and caches; data and weights stay"
+	@echo "make html        the notebooks as they are, as pages to read offline, in build/html/"
+	@echo "make release     the students' version, without solutions, in build/release/"
+	@echo "make grade SUBMISSIONS=folder  points and feedback for folder/<student>/<notebook>.ipynb, in course/"
+	@echo "make formgrader  open the form in which written answers are read and marked"
+	@echo "make render      run every notebook in the full profile, in place (needs real data; minutes, or hours"
+	@echo "                 where weights must be trained again)"
+	@echo "make clean       remove .venv, build/ and caches; data, weights and course/ stay"
 
 # The first Python of the list that the pinned packages have wheels for.
 .venv/.ready: requirements.txt pyproject.toml setup.py
@@ -36,7 +41,12 @@ notebooks: .venv/.ready
 	$(NBCONVERT) --to html --output-dir build build/*.ipynb
 	@echo "Open build/*.html"
 
-test: .venv/.ready
+# What instructors need on top (docs/teaching.md).
+.venv/.grading: .venv/.ready
+	.venv/bin/pip install --quiet --disable-pip-version-check -e .[grading]
+	@touch $@
+
+test: .venv/.grading
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/pytest --nbval-lax
@@ -48,9 +58,20 @@ test-browser: .venv/.ready
 lab: .venv/.ready
 	.venv/bin/jupyter lab notebooks
 
+html: .venv/.grading
+	.venv/bin/python teaching/pages.py
+
+release: .venv/.grading
+	.venv/bin/python teaching/release.py
+
+grade: .venv/.grading
+	.venv/bin/python teaching/grade.py $(SUBMISSIONS)
+
+formgrader: .venv/.grading
+	cd teaching && ../.venv/bin/jupyter lab --ServerApp.root_dir=.. --LabApp.default_url=/formgrader
+
 render: .venv/.ready
-	VAE_PROFILE=full $(EXECUTE) --inplace notebooks/*.ipynb
-	$(NBCONVERT) --coalesce-streams notebooks/*.ipynb
+	.venv/bin/python teaching/render.py
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache data/cache

@@ -1,0 +1,219 @@
+"""From the students' version to grades: the whole way, with honest, empty-handed, cheating and hostile students."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from vae_lib import settings
+
+pytest.importorskip("nbgrader", reason="needs pip install -e .[grading]")
+from nbgrader.api import Gradebook
+
+TEACHING = settings.REPOSITORY / "teaching"
+NOTEBOOKS = sorted((settings.REPOSITORY / "notebooks").glob("*.ipynb"))
+REGION = re.compile(r"[^\n]*BEGIN (SOLUTION|HIDDEN TESTS).*?END \1[^\n]*", re.DOTALL)
+CHOOSE = "def choose_size(losses, tolerance):\n"
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    return tmp_path_factory.mktemp("course of é and ü")
+
+
+def run(course, script, *arguments):
+    environment = {**os.environ, "VAE_COURSE_DIR": str(course / "course"), "VAE_CELL_SECONDS": "20"}
+    command = [sys.executable, str(TEACHING / script), *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def released(course):
+    done = run(course, "release.py", course / "release")
+    assert done.returncode == 0, done.stderr
+    return course / "release"
+
+
+def graded_cells(notebook):
+    return {cell.metadata.nbgrader.grade_id: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
+
+
+def hand_in(course, released, student, stem, change):
+    """The students' version of a notebook, after change(its cells by grade_id), in a student's folder."""
+    notebook = nbformat.read(released / "notebooks" / f"{stem}.ipynb", as_version=4)
+    change(graded_cells(notebook))
+    folder = course / "submissions" / student
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, folder / f"{stem}.ipynb")
+
+
+def solve(stem, **instead):
+    """A change that fills in our solutions, or other answers."""
+    solutions = graded_cells(nbformat.read(settings.REPOSITORY / "notebooks" / f"{stem}.ipynb", as_version=4))
+
+    def change(cells):
+        for grade_id, cell in cells.items():
+            if cell.metadata.nbgrader.solution:
+                cell.source = instead.get(grade_id, solutions[grade_id].source)
+
+    return change
+
+
+def leave_blank(cells):
+    pass
+
+
+def edit_the_tests(cells):
+    """Tests replaced, skipped, worth more, or no tests any more, and no answer."""
+    for cell in cells.values():
+        if cell.cell_type == "code" and not cell.metadata.nbgrader.solution:
+            cell.source, cell.metadata.tags = "print('all right')", ["skip-execution"]
+    cells["kl_divergence"].metadata.nbgrader.points = 100
+    cells["reparameterize"].metadata.nbgrader.grade = False
+    cells["monte_carlo_elbo"].metadata.nbgrader.solution = True
+    cells["imports"].source = "class AnyNumber: ..."
+
+
+@pytest.fixture(scope="module")
+def grades(course, released):
+    """Everybody's row of grades.csv."""
+    theory, sizes = NOTEBOOKS[0].stem, NOTEBOOKS[1].stem
+    hand_in(course, released, "solver", theory, solve(theory))
+    hand_in(course, released, "blank", theory, leave_blank)
+    hand_in(course, released, "cheat", theory, edit_the_tests)
+    exits, hangs = "    import os\n    os._exit(0)", "    while True:\n        pass"
+    eats = "    full = []\n    while True:\n        full.append(torch.ones(50_000_000))"
+    rewires = "    torch.allclose = lambda *a, **k: True"
+    for student, body in {"exits": exits, "hangs": hangs, "eats": eats, "rewires": rewires}.items():
+        hand_in(course, released, student, sizes, solve(sizes, choose_size_answer=CHOOSE + body))
+    (course / "submissions" / "broken").mkdir()
+    (course / "submissions" / "broken" / f"{sizes} (1).ipynb").write_text('{"cells": [')
+    done = run(course, "grade.py", course / "submissions")
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    return read_grades(course)
+
+
+def read_grades(course):
+    with (course / "course" / "grades.csv").open(newline="") as file:
+        return {row["student"]: row for row in csv.DictReader(file)}
+
+
+def parts(text):
+    """The lines of a text that say something."""
+    return {line.strip() for line in text.splitlines() if len(line.strip()) > 10}
+
+
+def test_nothing_of_the_solutions_is_released(released):
+    """Every line of every solution, model answer, mark scheme and hidden test is looked for in every released file."""
+    secret, public = set(), set()
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            secret |= set().union(*(parts(match.group()) for match in REGION.finditer(cell.source)))
+            public |= parts(REGION.sub("", cell.source))
+    assert len(secret) > 300 and "return mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)" in secret
+    texts = [path for path in released.rglob("*") if path.is_file() and path.suffix != ".safetensors"]
+    assert len(texts) > 30
+    for path in texts:
+        text = path.read_text()
+        if path.suffix == ".ipynb":
+            text = "\n".join(cell.source for cell in nbformat.reads(text, as_version=4).cells)
+        assert not [line for line in secret - public if line in text], path
+        assert "BEGIN" not in text
+
+
+def test_the_release_has_blanks_and_no_outputs(released):
+    stubs = 0
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(released / "notebooks" / path.name, as_version=4)
+        nbformat.validate(notebook)
+        assert "vae_lab" not in notebook.metadata
+        for cell in notebook.cells:
+            assert not cell.get("outputs") and cell.get("execution_count") is None
+            stubs += cell.source.count("raise NotImplementedError(") + (cell.source == "*Your answer goes here.*")
+    assert stubs == 18 + 4
+
+
+def test_the_release_brings_a_library_that_works(released):
+    code = "import vae_lib; print(vae_lib.__file__); print(len(vae_lib.load_pretrained('mnist-vae-z20')[0].sample(3)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=released, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [str(released / "vae_lib" / "__init__.py"), "3"], done.stderr
+
+
+def test_cells_that_need_an_answer_do_not_stop_the_others(released):
+    """Without answers, the cells that fail are those with the tag that lets "Run All" go on; names are followed."""
+    for path in NOTEBOOKS:
+        cells = nbformat.read(released / "notebooks" / path.name, as_version=4).cells
+        tagged = {cell.id for cell in cells if "raises-exception" in cell.metadata.get("tags", [])}
+        checks = {cell.id for cell in cells if "_check" in cell.metadata.get("nbgrader", {}).get("grade_id", "")}
+        answers = [
+            cell for cell in cells if cell.metadata.get("nbgrader", {}).get("solution") and cell.cell_type == "code"
+        ]
+        assert checks <= tagged and len(tagged) <= len(checks) + len(answers) + 3
+
+
+def test_full_points_zero_and_zero(grades):
+    exercises = [name for name in grades["solver"] if name.startswith("01") and "question" not in name]
+    assert [float(grades["solver"][name]) for name in exercises] == [3, 3, 3]
+    assert [float(grades["blank"][name]) for name in exercises] == [0, 0, 0]
+    assert [float(grades["cheat"][name]) for name in exercises] == [0, 0, 0]
+    questions = [name for name in grades["solver"] if "question" in name]
+    assert [grades["solver"][name] for name in questions] == [""] * 4  # open, until a human has read them
+    assert [float(grades["blank"][name]) for name in questions] == [0] * 4
+    assert (
+        "choose_size (2)" in " ".join(grades["solver"])
+        and grades["solver"]["02_latent_dimension choose_size (2)"] == ""
+    )
+
+
+def test_hostile_work_costs_only_itself(grades):
+    def points(student):
+        return [float(grades[student][f"02_latent_dimension {name} (2)"]) for name in ("choose_size", "error_by_class")]
+
+    assert points("hangs") == points("eats") == [0, 2]
+    assert points("exits") == points("broken") == [0, 0]
+    assert "The process died" in grades["exits"]["problems"] and "cannot be read" in grades["broken"]["problems"]
+    assert "look at: torch.allclose =" in grades["rewires"]["problems"]
+    assert not grades["solver"]["problems"]
+
+
+def test_everybody_gets_feedback(course, grades):
+    pages = {student: list((course / "course" / "feedback" / student).rglob("*.html")) for student in grades}
+    assert all(len(files) == 1 for files in pages.values())
+    assert "the standard deviation of z is" not in pages["solver"][0].read_text().split("Error")[0]
+    assert "NotImplementedError" in pages["blank"][0].read_text()
+    assert "The process died" in pages["exits"][0].read_text()
+
+
+def test_points_given_by_hand_are_kept(course, grades):
+    with Gradebook(f"sqlite:///{course / 'course' / 'gradebook.db'}") as gradebook:
+        grade = gradebook.find_grade("question_1", "01_theory", "01_theory", "solver")
+        grade.manual_score, grade.needs_manual_grade = 7, False
+        gradebook.db.commit()
+    done = run(course, "grade.py", course / "submissions")
+    assert done.stdout.splitlines()[0].startswith("0 notebooks graded, 8 had been before"), done.stdout + done.stderr
+    row = read_grades(course)["solver"]
+    assert (float(row["01_theory question_1 (10)"]), float(row["total"])) == (7, 16)
+
+
+def test_wrong_folders_get_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(TEACHING)
+    import grade
+
+    with pytest.raises(SystemExit, match="There is no folder"):
+        grade.main(tmp_path / "nowhere")
+    with pytest.raises(SystemExit, match="has no <student>/<notebook>.ipynb"):
+        grade.main(tmp_path)
+
+
+def test_released_metadata_is_of_nbgraders_kind(released):
+    for path in NOTEBOOKS:
+        cells = json.loads((released / "notebooks" / path.name).read_text())["cells"]
+        marks = [cell["metadata"]["nbgrader"] for cell in cells if "nbgrader" in cell["metadata"]]
+        assert len({mark["grade_id"] for mark in marks}) == len(marks)
+        assert all(mark["points"] > 0 for mark in marks if mark["grade"])
