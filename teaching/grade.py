@@ -87,7 +87,7 @@ def grade(student, stem, file):
         problem = UNREADABLE
         shutil.copyfile(COURSE / "release" / stem / file.name, file)
         run_limited(student, stem, second, VAE_GRADING_FAILED=problem)
-    notes = [problem] if problem else [f"look at: {name}" for name in worth_a_look(stem, file)]
+    notes = [problem] * bool(problem) + [f"look at: {name}" for name in worth_a_look(stem, file)]
     log.with_suffix(".problem").write_text(", ".join(notes))
     return ", ".join(["graded", *notes])
 

@@ -18,7 +18,8 @@ from nbgrader.api import Gradebook
 TEACHING = settings.REPOSITORY / "teaching"
 NOTEBOOKS = sorted((settings.REPOSITORY / "notebooks").glob("*.ipynb"))
 REGION = re.compile(r"[^\n]*BEGIN (SOLUTION|HIDDEN TESTS).*?END \1[^\n]*", re.DOTALL)
-CHOOSE = "def choose_size(losses, tolerance):\n"
+STEM = "01_theory"
+EXERCISES = ("kl_divergence", "monte_carlo_elbo", "reparameterize")
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +44,18 @@ def graded_cells(notebook):
     return {cell.metadata.nbgrader.grade_id: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
 
 
-def hand_in(course, released, student, stem, change):
-    """The students' version of a notebook, after change(its cells by grade_id), in a student's folder."""
-    notebook = nbformat.read(released / "notebooks" / f"{stem}.ipynb", as_version=4)
+def hand_in(course, released, student, change):
+    """The students' version of the notebook, after change(its cells by grade_id), in a student's folder."""
+    notebook = nbformat.read(released / "notebooks" / f"{STEM}.ipynb", as_version=4)
     change(graded_cells(notebook))
     folder = course / "submissions" / student
     folder.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, folder / f"{stem}.ipynb")
+    nbformat.write(notebook, folder / f"{STEM}.ipynb")
 
 
-def solve(stem, **instead):
+def solve(**instead):
     """A change that fills in our solutions, or other answers."""
-    solutions = graded_cells(nbformat.read(settings.REPOSITORY / "notebooks" / f"{stem}.ipynb", as_version=4))
+    solutions = graded_cells(nbformat.read(settings.REPOSITORY / "notebooks" / f"{STEM}.ipynb", as_version=4))
 
     def change(cells):
         for grade_id, cell in cells.items():
@@ -62,10 +63,6 @@ def solve(stem, **instead):
                 cell.source = instead.get(grade_id, solutions[grade_id].source)
 
     return change
-
-
-def leave_blank(cells):
-    pass
 
 
 def edit_the_tests(cells):
@@ -79,20 +76,22 @@ def edit_the_tests(cells):
     cells["imports"].source = "class AnyNumber: ..."
 
 
+HANGS = "def kl_divergence(mu, logvar):\n    while True:\n        pass"
+EATS = "def monte_carlo_elbo(x, m, s, n):\n    all = []\n    while True:\n        all.append(torch.ones(50_000_000))"
+EXITS = "def kl_divergence(mu, logvar):\n    import os\n    os._exit(0)"
+REWIRES = "torch.allclose = lambda *numbers, **tolerances: True\nreparameterize = vae_lib.reparameterize"
+
+
 @pytest.fixture(scope="module")
 def grades(course, released):
     """Everybody's row of grades.csv."""
-    theory, sizes = NOTEBOOKS[0].stem, NOTEBOOKS[1].stem
-    hand_in(course, released, "solver", theory, solve(theory))
-    hand_in(course, released, "blank", theory, leave_blank)
-    hand_in(course, released, "cheat", theory, edit_the_tests)
-    exits, hangs = "    import os\n    os._exit(0)", "    while True:\n        pass"
-    eats = "    full = []\n    while True:\n        full.append(torch.ones(50_000_000))"
-    rewires = "    torch.allclose = lambda *a, **k: True"
-    for student, body in {"exits": exits, "hangs": hangs, "eats": eats, "rewires": rewires}.items():
-        hand_in(course, released, student, sizes, solve(sizes, choose_size_answer=CHOOSE + body))
+    hand_in(course, released, "solver", solve())
+    hand_in(course, released, "blank", lambda cells: None)
+    hand_in(course, released, "cheat", edit_the_tests)
+    hand_in(course, released, "greedy", solve(kl_divergence_answer=HANGS, monte_carlo_elbo_answer=EATS))
+    hand_in(course, released, "exits", solve(kl_divergence_answer=EXITS, reparameterize_answer=REWIRES))
     (course / "submissions" / "broken").mkdir()
-    (course / "submissions" / "broken" / f"{sizes} (1).ipynb").write_text('{"cells": [')
+    (course / "submissions" / "broken" / f"{STEM} (1).ipynb").write_text('{"cells": [')
     done = run(course, "grade.py", course / "submissions")
     assert done.returncode == 0, done.stderr
     print(done.stdout)
@@ -157,28 +156,25 @@ def test_cells_that_need_an_answer_do_not_stop_the_others(released):
         assert checks <= tagged and len(tagged) <= len(checks) + len(answers) + 3
 
 
+def points(row):
+    return [float(row[f"{STEM} {name} (3)"]) for name in EXERCISES]
+
+
 def test_full_points_zero_and_zero(grades):
-    exercises = [name for name in grades["solver"] if name.startswith("01") and "question" not in name]
-    assert [float(grades["solver"][name]) for name in exercises] == [3, 3, 3]
-    assert [float(grades["blank"][name]) for name in exercises] == [0, 0, 0]
-    assert [float(grades["cheat"][name]) for name in exercises] == [0, 0, 0]
+    assert points(grades["solver"]) == [3, 3, 3]
+    assert points(grades["blank"]) == points(grades["cheat"]) == [0, 0, 0]
     questions = [name for name in grades["solver"] if "question" in name]
     assert [grades["solver"][name] for name in questions] == [""] * 4  # open, until a human has read them
     assert [float(grades["blank"][name]) for name in questions] == [0] * 4
-    assert (
-        "choose_size (2)" in " ".join(grades["solver"])
-        and grades["solver"]["02_latent_dimension choose_size (2)"] == ""
-    )
+    assert grades["solver"]["02_latent_dimension choose_size (2)"] == ""  # not handed in
 
 
 def test_hostile_work_costs_only_itself(grades):
-    def points(student):
-        return [float(grades[student][f"02_latent_dimension {name} (2)"]) for name in ("choose_size", "error_by_class")]
-
-    assert points("hangs") == points("eats") == [0, 2]
-    assert points("exits") == points("broken") == [0, 0]
+    assert points(grades["greedy"]) == [0, 0, 3]
+    assert points(grades["exits"]) == points(grades["broken"]) == [0, 0, 0]
+    assert grades["exits"][f"{STEM} question_1 (10)"] == ""  # can still be read
     assert "The process died" in grades["exits"]["problems"] and "cannot be read" in grades["broken"]["problems"]
-    assert "look at: torch.allclose =" in grades["rewires"]["problems"]
+    assert "look at: torch.allclose =" in grades["exits"]["problems"]
     assert not grades["solver"]["problems"]
 
 
@@ -192,13 +188,13 @@ def test_everybody_gets_feedback(course, grades):
 
 def test_points_given_by_hand_are_kept(course, grades):
     with Gradebook(f"sqlite:///{course / 'course' / 'gradebook.db'}") as gradebook:
-        grade = gradebook.find_grade("question_1", "01_theory", "01_theory", "solver")
+        grade = gradebook.find_grade("question_1", STEM, STEM, "solver")
         grade.manual_score, grade.needs_manual_grade = 7, False
         gradebook.db.commit()
     done = run(course, "grade.py", course / "submissions")
-    assert done.stdout.splitlines()[0].startswith("0 notebooks graded, 8 had been before"), done.stdout + done.stderr
+    assert done.stdout.splitlines()[0].startswith("0 notebooks graded, 6 had been before"), done.stdout + done.stderr
     row = read_grades(course)["solver"]
-    assert (float(row["01_theory question_1 (10)"]), float(row["total"])) == (7, 16)
+    assert (float(row[f"{STEM} question_1 (10)"]), float(row["total"])) == (7, 16)
 
 
 def test_wrong_folders_get_a_sentence(monkeypatch, tmp_path):
