@@ -412,6 +412,6 @@ def test_synthetic_faces_stand_in(use_profile):
     use_profile("quick")
     train = load_dataset("celeba")
     assert train.source == "synthetic" and train.target_names == FACE_ATTRIBUTES
-    assert len(train) == 2_000 and len(load_dataset("ffhq", "test")) == 62
+    assert len(train) == 1_000 and len(load_dataset("ffhq", "test")) == 62
     assert 0.4 < train.attribute("Smiling").float().mean() < 0.6
     assert torch.equal(train.factors["smile"] > 0.5, train.attribute("Smiling"))

@@ -32,7 +32,7 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", "never", {"train": 2_000, "val": 500, "test": 500}, 2_000, False, False),
+        Profile("quick", "never", {"train": 1_000, "val": 500, "test": 500}, 1_000, False, False),
         Profile("lab", "if available", {"train": 10_000, "val": 1_000, "test": 2_000}, 40_000, True, False),
         Profile("full", "required", {"train": 10_000, "val": 1_000, "test": 2_000}, None, True, True),
     )
