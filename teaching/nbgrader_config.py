@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
 from nbgrader.preprocessors import (
     CheckCellMetadata,
     ClearHiddenTests,
@@ -12,6 +13,7 @@ from nbgrader.preprocessors import (
     ComputeChecksums,
     DeduplicateIds,
     Execute,
+    GetGrades,
     LimitOutput,
     LockCells,
     OverwriteCells,
@@ -21,7 +23,7 @@ from nbgrader.preprocessors import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from preprocessors import FailWhatDidNotRun, OnlyWhatIsGraded, RunOnAfterErrors
+from preprocessors import FailWhatDidNotRun, HideTests, OnlyWhatIsGraded, RunOnAfterErrors
 
 c = get_config()  # noqa: F821, given by traitlets
 c.CourseDirectory.root = os.environ.get("VAE_COURSE_DIR", str(Path(__file__).parents[1] / "course"))
@@ -37,3 +39,4 @@ c.Autograde.sanitize_preprocessors += [OverwriteCells, CheckCellMetadata]
 run = [] if "VAE_GRADING_FAILED" in os.environ else [Execute]
 c.Autograde.autograde_preprocessors = [*run, FailWhatDidNotRun, LimitOutput, SaveAutoGrades, CheckCellMetadata]
 c.Execute.timeout = int(os.environ.get("VAE_CELL_SECONDS", 60))  # for a cell; teaching/grade.py limits the rest
+c.GenerateFeedback.preprocessors = [GetGrades, HideTests, CSSHTMLHeaderPreprocessor]

@@ -8,7 +8,7 @@ import nbformat
 from nbformat.v4 import new_output
 from nbgrader import utils
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.preprocessors import ClearHiddenTests, NbGraderPreprocessor
 
 
 class RunOnAfterErrors(NbGraderPreprocessor):
@@ -85,3 +85,13 @@ class FailWhatDidNotRun(NbGraderPreprocessor):
             reason = os.environ.get("VAE_GRADING_FAILED", "This test was not reached.")
             cell.outputs = [new_output("error", ename="NotGraded", evalue=reason, traceback=[reason])]
         return cell, resources
+
+
+class HideTests(ClearHiddenTests):
+    """In the feedback, a failed test says what was wrong, without its code: it can be used again next term."""
+
+    def preprocess_cell(self, cell, resources, index):
+        for output in cell.get("outputs", []) if utils.is_grade(cell) else []:
+            if output.output_type == "error":
+                output.traceback = [f"{output.ename}: {output.evalue}"]
+        return super().preprocess_cell(cell, resources, index)
