@@ -74,6 +74,7 @@ ANSWERS = {
                 "wrong axis": "    return 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=0)",
                 "mean over the batch too": "    return 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=1).mean()",
                 "no gradient through mu": "    return 0.5 * (mu.detach() ** 2 + logvar.exp() - logvar - 1).sum(dim=1)",
+                "logvar clamped": "    logvar = logvar.clamp(-5, 5)\n    return 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=1)",
                 "forgotten -1": "    return 0.5 * (mu**2 + logvar.exp() - logvar).sum(dim=1)",
                 "in place": "    return 0.5 * (mu.pow_(2) + logvar.exp() - logvar - 1).sum(dim=1)",
                 "calls the library": "    return vae_lib.kl_divergence(mu, logvar)",
@@ -119,6 +120,7 @@ ANSWERS = {
                 "one noise for all dimensions": "    return mu + torch.exp(0.5 * logvar) * torch.randn(len(mu), 1)",
                 "same noise in each call": "    return mu + torch.exp(0.5 * logvar) * torch.randn(mu.shape, generator=torch.Generator().manual_seed(0))",
                 "in place": "    with torch.no_grad():\n        logvar.mul_(0.5)\n    return mu + logvar.exp() * torch.randn_like(mu)",
+                "logvar clamped": "    return mu + torch.exp(0.5 * logvar.clamp(-3, 2)) * torch.randn_like(mu)",
                 "the mean only": "    return mu + 0 * logvar",
                 "calls the library": "    return vae_lib.reparameterize(mu, logvar)",
             },
@@ -140,6 +142,7 @@ ANSWERS = {
                 "strictly less": "    lowest = min(losses.values())\n    return min(size for size, loss in losses.items() if loss < lowest + tolerance or loss == lowest)",
                 "the loss, not the size": "    lowest = min(losses.values())\n    return min(loss for size, loss in losses.items() if loss <= lowest + tolerance)",
                 "compared with the neighbour": "    sizes = sorted(losses)\n    for a, b in zip(sizes, sizes[1:]):\n        if losses[a] - losses[b] <= tolerance:\n            return a\n    return sizes[-1]",
+                "compared with the largest size": "    last = losses[max(losses)]\n    return min(size for size, loss in losses.items() if loss <= last + tolerance)",
                 "empties the dictionary": "    lowest = min(losses.values())\n    for size in sorted(losses):\n        if losses.pop(size) <= lowest + tolerance:\n            return size",
                 "the check's numbers": "    return {40.0: 10, 31.2: 5, 30.0: 5, 30.1: 5}[next(iter(losses.values()))]",
             },
@@ -149,6 +152,7 @@ ANSWERS = {
             {
                 "a loop": "    means = torch.zeros(n_classes)\n    for k in range(n_classes):\n        means[k] = errors[targets == k].mean()\n    return means",
                 "bincount": "    return torch.bincount(targets, errors, n_classes) / torch.bincount(targets, minlength=n_classes)",
+                "numpy": "    return np.array([errors[targets == k].mean() for k in range(n_classes)])\n\n\nimport numpy as np",
                 "one-hot": "    member = torch.nn.functional.one_hot(targets, n_classes).float()\n    return errors @ member / member.sum(dim=0)",
             },
             {
@@ -158,7 +162,6 @@ ANSWERS = {
                 "classes from 1": "    return torch.stack([errors[targets == k + 1].mean() for k in range(n_classes)])",
                 "the other images": "    return torch.stack([errors[targets != k].mean() for k in range(n_classes)])",
                 "one number": "    return errors.mean()",
-                "a list": "    return [errors[targets == k].mean().item() for k in range(n_classes)]",
                 "sorts the input": "    errors[:] = errors[targets.argsort()]\n    targets[:] = targets.sort().values\n    return torch.stack([errors[targets == k].mean() for k in range(n_classes)])",
                 "the check's numbers": "    return torch.tensor([2.0, 10.0, 3.0])",
                 "sorted results": "    return torch.stack([errors[targets == k].mean() for k in range(n_classes)]).sort(descending=True).values",
@@ -169,6 +172,9 @@ ANSWERS = {
         "conv_side": (
             "",
             {
+                "numpy": sides("return np.floor((n + 2 * padding - kernel) / stride) + 1", RIGHT_UP).replace(
+                    "def", "import numpy as np\n\ndef", 1
+                ),
                 "math.floor": sides(
                     "import math\n    return math.floor((n + 2 * padding - kernel) / stride + 1)",
                     "return stride * (n - 1) + kernel - 2 * padding",
@@ -272,7 +278,13 @@ ANSWERS = {
                 + f"    return {ARC} * ((1 - t) * a.norm() + t * b.norm())",
                 "parallel forgotten": SLERP_GUARDS.replace("if cosine > 1 - 1e-6", "if False")
                 + f"    return {ARC} * ((1 - t) * a.norm() + t * b.norm())",
-                "obtuse refused": SLERP_GUARDS.replace("cosine < -1 + 1e-6", "cosine < -0.9").replace("-0.9", "-0.55")
+                "obtuse refused": SLERP_GUARDS.replace("cosine < -1 + 1e-6", "cosine < -0.9")
+                + f"    return {ARC} * ((1 - t) * a.norm() + t * b.norm())",
+                "a line where the angle is small": SLERP_GUARDS.replace("cosine > 1 - 1e-6", "cosine > 0.9")
+                + f"    return {ARC} * ((1 - t) * a.norm() + t * b.norm())",
+                "only exact opposites refused": SLERP_GUARDS.replace(
+                    "cosine < -1 + 1e-6", "torch.equal(a / a.norm(), -b / b.norm())"
+                )
                 + f"    return {ARC} * ((1 - t) * a.norm() + t * b.norm())",
                 "in place": SLERP_GUARDS
                 + f"    size = (1 - t) * a.norm() + t * b.norm()\n    a /= a.norm()\n    return {ARC} * size",
@@ -349,6 +361,14 @@ ANSWERS = {
                 "scaled to [-1, 1]": folder(
                     item='2 * to_float(transforms.pil_to_tensor(Image.open(self.paths[index]).convert("RGB"))) - 1'
                 ),
+                "listed anew each time": folder(
+                    "folder",
+                    "len(list(self.paths.glob('*.jpg')))",
+                    "to_float(transforms.pil_to_tensor(Image.open(sorted(self.paths.glob('*.jpg'))[index]).convert('RGB')))",
+                ),
+                "divided by 256": folder(
+                    item='transforms.pil_to_tensor(Image.open(self.paths[index]).convert("RGB")) / 256'
+                ),
                 "one short": folder(length="len(self.paths) - 1"),
                 "the check's number": folder(length="1000"),
                 "the next one": folder(
@@ -360,6 +380,7 @@ ANSWERS = {
             VARIETY,
             {
                 "moments": "    x = images.flatten(1).double()\n    n = len(x)\n    return 2 * n / (n - 1) * float((x.square().mean(0) - x.mean(0).square()).sum())",
+                "a tensor": "    return 2 * images.flatten(1).var(dim=0).sum()",
                 "cdist": "    x = images.flatten(1).double()\n    n = len(x)\n    return (torch.cdist(x, x).square().sum() / (n * (n - 1))).item()",
                 "deviations": "    deviation = images - images.mean(dim=0, keepdim=True)\n    return 2 * deviation.square().sum().item() / (len(images) - 1)",
             },
@@ -373,7 +394,6 @@ ANSWERS = {
                 "neighbours only": "    return (images[1:] - images[:-1]).square().flatten(1).sum(dim=1).mean().item()",
                 "distance, not squared": "    x = images.flatten(1)\n    return torch.pdist(x).mean().item()",
                 "in place": "    images -= images.mean(dim=0)\n    return 2 * images.square().sum().item() / (len(images) - 1)",
-                "a tensor": "    return 2 * images.flatten(1).var(dim=0).sum()",
                 "the check's numbers": "    return {2: 12.0, 3: 24.0}.get(len(images), 0.0)",
             },
         ),
@@ -391,7 +411,6 @@ ANSWERS = {
                     ("against all images", "(a.mean() - errors.mean()).item()", ""),
                     ("sums", "(a.sum() - b.sum()).item()", ""),
                     ("medians", "(a.median() - b.median()).item()", ""),
-                    ("tensors", "a.mean() - b.mean()", ""),
                     ("variance, not its root", "", "(a.var() / len(a) + b.var() / len(b)).item()"),
                     ("divided by n", "", "(a.var(correction=0) / len(a) + b.var(correction=0) / len(b)).sqrt().item()"),
                     ("not divided by the size", "", "(a.var() + b.var()).sqrt().item()"),
@@ -431,6 +450,7 @@ ANSWERS = {
             {
                 "counts": "    mask = has[:, column]\n    return has[mask].sum(0) / mask.sum() - has[~mask].sum(0) / (~mask).sum()",
                 "a loop": "    mask = has[:, column]\n    return torch.stack([has[mask, k].float().mean() - has[~mask, k].float().mean() for k in range(has.shape[1])])",
+                "the lesson's tool": "    return mean_difference(has.float(), has[:, column])",
                 "matrix product": "    x = has.double()\n    m = x[:, column]\n    return (m @ x / m.sum() - (1 - m) @ x / (1 - m).sum()).float()",
             },
             {

@@ -96,7 +96,6 @@ def test_the_wrong_answers_are_code():
 def test_without_disables_a_function_under_every_name():
     mu = torch.ones(2, 3)
     alias = kl_divergence
-    with pytest.raises(ZeroDivisionError), without(kl_divergence):
-        assert alias(mu, mu) is None
-        raise ZeroDivisionError
+    with pytest.raises(AssertionError, match="asks for your own code"), without(kl_divergence):
+        alias(mu, mu)
     assert alias(mu, 0 * mu).tolist() == [1.5, 1.5]

@@ -4,17 +4,21 @@ import inspect
 from contextlib import contextmanager
 
 
+def refuse(*args, **options):
+    raise AssertionError("the exercise asks for your own code, and this answer calls vae_lib's")
+
+
 @contextmanager
 def without(*functions):
-    """While it lasts, these functions of the library answer None, by whatever name they are called.
+    """While it lasts, these functions of the library refuse to work, by whatever name they are called.
 
-    An exercise asks for what the library already has; under this, an answer that only calls the library is none.
+    An exercise asks for what the library already has; under this, an answer that only calls the library fails.
     """
     functions = [inspect.unwrap(function) for function in functions]
     codes = [function.__code__ for function in functions]
     try:
         for function in functions:
-            function.__code__ = (lambda *args, **options: None).__code__
+            function.__code__ = refuse.__code__
         yield
     finally:
         for function, code in zip(functions, codes):
