@@ -23,7 +23,7 @@ from nbgrader.preprocessors import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from preprocessors import FailWhatDidNotRun, HideTests, OnlyWhatIsGraded, RunOnAfterErrors
+from preprocessors import HideTests, OnlyErrorsCount, OnlyWhatIsGraded, RunOnAfterErrors
 
 c = get_config()  # noqa: F821, given by traitlets
 c.CourseDirectory.root = os.environ.get("VAE_COURSE_DIR", str(Path(__file__).parents[1] / "course"))
@@ -37,6 +37,6 @@ c.GenerateAssignment.preprocessors += [ComputeChecksums, SaveCells, ClearHiddenT
 c.Autograde.sanitize_preprocessors = [ClearOutput, DeduplicateIds, OverwriteKernelspec, OnlyWhatIsGraded]
 c.Autograde.sanitize_preprocessors += [OverwriteCells, CheckCellMetadata]
 run = [] if "VAE_GRADING_FAILED" in os.environ else [Execute]
-c.Autograde.autograde_preprocessors = [*run, FailWhatDidNotRun, LimitOutput, SaveAutoGrades, CheckCellMetadata]
+c.Autograde.autograde_preprocessors = [*run, OnlyErrorsCount, LimitOutput, SaveAutoGrades, CheckCellMetadata]
 c.Execute.timeout = int(os.environ.get("VAE_CELL_SECONDS", 60))  # for a cell; teaching/grade.py limits the rest
 c.GenerateFeedback.preprocessors = [GetGrades, HideTests, CSSHTMLHeaderPreprocessor]

@@ -62,13 +62,15 @@ class OnlyWhatIsGraded(NbGraderPreprocessor):
             if original is not None:
                 cell.metadata["nbgrader"] = original.metadata.nbgrader
                 found[original.metadata.nbgrader.grade_id] = cell
-            skip = not runs(original) if original is not None else {cell.id, cell.source} & skipped
+            skip = not runs(original) if original is not None else {cell.get("id"), cell.source} & skipped
             cell.metadata["tags"] = ["skip-execution"] if skip else []
         place = 0
         for grade_id, original in originals.items():
             if grade_id not in found:
+                original.metadata["tags"] = [] if runs(original) else ["skip-execution"]
                 notebook.cells.insert(place, original)
-            place = notebook.cells.index(found.get(grade_id, original)) + 1
+            cell = found.get(grade_id, original)
+            place = next(i for i, other in enumerate(notebook.cells) if other is cell) + 1
         return notebook, resources
 
 
@@ -77,13 +79,19 @@ def runs(cell):
     return "setup" in cell.metadata.get("tags", []) or utils.is_solution(cell) or utils.is_grade(cell)
 
 
-class FailWhatDidNotRun(NbGraderPreprocessor):
-    """Tests that were not reached have failed: nbgrader gives full points for a test cell without an error."""
+class OnlyErrorsCount(NbGraderPreprocessor):
+    """A test has failed if it raised an error or was not reached; nothing else that a test cell shows decides.
+
+    nbgrader gives full points to a cell that did not run, the points that a cell displays as a number, and none to one
+    with a line on stderr.
+    """
 
     def preprocess_cell(self, cell, resources, index):
-        if cell.cell_type == "code" and utils.is_grade(cell) and cell.execution_count is None:
-            reason = os.environ.get("VAE_GRADING_FAILED", "This test was not reached.")
-            cell.outputs = [new_output("error", ename="NotGraded", evalue=reason, traceback=[reason])]
+        if cell.cell_type == "code" and utils.is_grade(cell):
+            cell.outputs = [output for output in cell.outputs if output.output_type == "error"]
+            if cell.execution_count is None:
+                reason = os.environ.get("VAE_GRADING_FAILED", "This test was not reached.")
+                cell.outputs = [new_output("error", ename="NotGraded", evalue=reason, traceback=[reason])]
         return cell, resources
 
 

@@ -44,13 +44,17 @@ def graded_cells(notebook):
     return {cell.metadata.nbgrader.grade_id: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
 
 
-def hand_in(course, released, student, change):
+def hand_in(course, released, student, change, with_ids=True):
     """The students' version of the notebook, after change(its cells by grade_id), in a student's folder."""
     notebook = nbformat.read(released / "notebooks" / f"{STEM}.ipynb", as_version=4)
     change(graded_cells(notebook))
     folder = course / "submissions" / student
     folder.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, folder / f"{STEM}.ipynb")
+    if not with_ids:  # as Colab and older Jupyters save it
+        notebook.nbformat_minor = 4
+        for cell in notebook.cells:
+            del cell["id"]
+    nbformat.write(notebook, folder / f"Copy of {STEM}.ipynb")
 
 
 def solve(**instead):
@@ -74,8 +78,13 @@ def edit_the_tests(cells):
     cells["reparameterize"].metadata.nbgrader.grade = False
     cells["monte_carlo_elbo"].metadata.nbgrader.solution = True
     cells["imports"].source = "class AnyNumber: ..."
+    cells["reparameterize_answer"].source = "def reparameterize(mu, logvar):\n    import sys\n    sys.displayhook(3)"
 
 
+CHATTY = """def reparameterize(mu, logvar):
+    import sys
+    print("a right answer may talk", file=sys.stderr)
+    return mu + torch.randn(mu.shape) * logvar.exp().sqrt()"""
 HANGS = "def kl_divergence(mu, logvar):\n    while True:\n        pass"
 EATS = "def monte_carlo_elbo(x, m, s, n):\n    all = []\n    while True:\n        all.append(torch.ones(50_000_000))"
 EXITS = "def kl_divergence(mu, logvar):\n    import os\n    os._exit(0)"
@@ -85,7 +94,7 @@ REWIRES = "torch.allclose = lambda *numbers, **tolerances: True\nreparameterize 
 @pytest.fixture(scope="module")
 def grades(course, released):
     """Everybody's row of grades.csv."""
-    hand_in(course, released, "solver", solve())
+    hand_in(course, released, "solver", solve(reparameterize_answer=CHATTY), with_ids=False)
     hand_in(course, released, "blank", lambda cells: None)
     hand_in(course, released, "cheat", edit_the_tests)
     hand_in(course, released, "greedy", solve(kl_divergence_answer=HANGS, monte_carlo_elbo_answer=EATS))
@@ -164,7 +173,7 @@ def test_full_points_zero_and_zero(grades):
     assert points(grades["solver"]) == [3, 3, 3]
     assert points(grades["blank"]) == points(grades["cheat"]) == [0, 0, 0]
     questions = [name for name in grades["solver"] if "question" in name]
-    assert [grades["solver"][name] for name in questions] == [""] * 4  # open, until a human has read them
+    assert [grades["solver"][name] for name in questions] == ["open"] * 4  # until a human has read them
     assert [float(grades["blank"][name]) for name in questions] == [0] * 4
     assert grades["solver"]["02_latent_dimension choose_size (2)"] == ""  # not handed in
 
@@ -172,7 +181,7 @@ def test_full_points_zero_and_zero(grades):
 def test_hostile_work_costs_only_itself(grades):
     assert points(grades["greedy"]) == [0, 0, 3]
     assert points(grades["exits"]) == points(grades["broken"]) == [0, 0, 0]
-    assert grades["exits"][f"{STEM} question_1 (10)"] == ""  # can still be read
+    assert grades["exits"][f"{STEM} question_1 (10)"] == "open"  # can still be read
     assert "The process died" in grades["exits"]["problems"] and "cannot be read" in grades["broken"]["problems"]
     assert "look at: torch.allclose =" in grades["exits"]["problems"]
     assert not grades["solver"]["problems"]
@@ -200,14 +209,62 @@ def test_points_given_by_hand_are_kept(course, grades):
     assert (float(row[f"{STEM} question_1 (10)"]), float(row["total"])) == (7, 16)
 
 
-def test_wrong_folders_get_a_sentence(monkeypatch, tmp_path):
+@pytest.fixture
+def grade(monkeypatch, tmp_path):
+    """The module, with a course of its own."""
     monkeypatch.syspath_prepend(TEACHING)
     import grade
 
+    monkeypatch.setattr(grade, "COURSE", tmp_path / "course")
+    return grade
+
+
+def test_wrong_folders_get_a_sentence(grade, tmp_path):
     with pytest.raises(SystemExit, match="There is no folder"):
         grade.main(tmp_path / "nowhere")
     with pytest.raises(SystemExit, match="has no <student>/<notebook>.ipynb"):
         grade.main(tmp_path)
+
+
+def test_only_files_of_their_own_are_collected(grade, tmp_path):
+    submissions = tmp_path / "submissions"
+    for name in ("ada", " grace ", "alan", ".hidden"):
+        (submissions / name).mkdir(parents=True)
+    (submissions / "ada" / "deep").mkdir()
+    (submissions / "ada" / "deep" / f"Copy of {STEM}.ipynb").write_text("new")
+    (submissions / "ada" / f"{STEM}.ipynb").write_text("old")
+    os.utime(submissions / "ada" / f"{STEM}.ipynb", (0, 0))
+    (submissions / "alan" / "02_latent_dimension.ipynb").mkdir()
+    (submissions / " grace " / f"{STEM}.ipynb").symlink_to(submissions / "ada" / f"{STEM}.ipynb")
+    found, notes = grade.collect(submissions)
+    assert {key: file.read_text() for key, file in found.items()} == {("ada", STEM): "new"}
+    assert notes["ada"] == [f"not used: {STEM}.ipynb"] and notes["alan"] == ["no notebook"]
+    assert notes["grace"] == [f"not used: {STEM}.ipynb", "no notebook"] and set(notes) == {"ada", "grace", "alan"}
+    (submissions / "ada,").mkdir()
+    (submissions / "ada_").mkdir()
+    with pytest.raises(SystemExit, match="would be the student 'ada_'"):
+        grade.collect(submissions)
+
+
+@pytest.mark.parametrize(
+    "source, said",
+    [
+        ("torch.allclose = print", ["torch.allclose ="]),
+        ("%matplotlib inline\ntorch.allclose = print", ["get_ipython", "torch.allclose ="]),
+        ("import sys\nsys.displayhook = print", ["sys.displayhook ="]),
+        ("def prior(): ...", ["prior ="]),
+        ("x = " + 5_000 * "-" + "1", ["a cell that cannot be read"]),
+        ("y.grad = None\nmeans[2] = 1\ndef f(x):\n    prior = x\n    x.grad = 1", ["x.grad ="]),
+    ],
+)
+def test_what_is_worth_a_look(grade, released, course, monkeypatch, source, said):
+    monkeypatch.setattr(grade, "COURSE", course / "course")
+    hand_in(course, released, "looked at", lambda cells: cells["kl_divergence_answer"].update(source=source))
+    (file,) = (course / "submissions" / "looked at").iterdir()
+    handed_in = file.rename(course / f"{STEM}.ipynb")
+    file.parent.rmdir()
+    found = grade.worth_a_look(STEM, handed_in)
+    assert len(found) == len(said) and all(name.startswith(start) for name, start in zip(found, said)), found
 
 
 def test_released_metadata_is_of_nbgraders_kind(released):
