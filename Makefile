@@ -49,7 +49,7 @@ notebooks: .venv/.ready
 test: .venv/.grading
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	OMP_NUM_THREADS=1 .venv/bin/pytest --nbval-lax --numprocesses auto --dist loadscope --no-loadscope-reorder
+	OMP_NUM_THREADS=1 .venv/bin/pytest --nbval-lax --numprocesses logical --dist loadscope --no-loadscope-reorder
 
 test-browser: .venv/.ready
 	.venv/bin/pip install --quiet --disable-pip-version-check -e .[browser]

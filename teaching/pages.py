@@ -17,8 +17,8 @@ from pygments.formatters import HtmlFormatter
 
 from vae_lib.errors import LabError
 from vae_lib.files import replacing, writing
+from vae_lib.settings import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 CODE_COLOURS = {  # styles of Pygments, and where they hold
     "xcode": "print, (prefers-color-scheme: light)",
