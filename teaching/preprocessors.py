@@ -50,9 +50,9 @@ class OnlyWhatIsGraded(NbGraderPreprocessor):
     """
 
     def preprocess(self, notebook, resources):
-        course, names = CourseDirectory(config=self.config), resources["nbgrader"]
-        folder = course.format_path(course.release_directory, ".", names["assignment"])
-        master = nbformat.read(os.path.join(folder, f"{names['notebook']}.ipynb"), as_version=4)
+        course, which = CourseDirectory(config=self.config), resources["nbgrader"]
+        folder = course.format_path(course.release_directory, ".", which["assignment"])
+        master = nbformat.read(os.path.join(folder, f"{which['notebook']}.ipynb"), as_version=4)
         originals = {cell.metadata.nbgrader.grade_id: cell for cell in master.cells if "nbgrader" in cell.metadata}
         lessons = [cell for cell in master.cells if not runs(cell)]
         skipped = {cell.id for cell in lessons} | {cell.source for cell in lessons}
