@@ -102,10 +102,11 @@ def grade(student, stem, file):
     log.parent.mkdir(exist_ok=True)
     try:
         nbformat.read(file, as_version=4)
-        problem = run_limited(student, stem, log)
     except Exception:  # whatever a broken file makes of the reader
         problem = UNREADABLE
         shutil.copyfile(COURSE / "release" / stem / file.name, file)
+    else:
+        problem = run_limited(student, stem, log)
     if problem and run_limited(student, stem, log.with_suffix(".second.log"), VAE_GRADING_FAILED=problem):
         problem = FAILED
     notes = [problem] * bool(problem) + [f"look at: {name}" for name in worth_a_look(stem, file)]
@@ -152,26 +153,29 @@ def write_csv(file, notes):
         cells = {(stem, cell.name): cell for stem in STEMS for cell in gradebook.find_notebook(stem, stem).grade_cells}
         header = {key: f"{key[0]} {key[1]} ({cell.max_score:g})" for key, cell in cells.items()}
         header = {"student": "student", **header, "total": "total", "problems": "problems"}
+        students = sorted(notes.keys() | {student.id for student in gradebook.students})
         with temporary.open("w", newline="") as output:
-            writer = csv.DictWriter(output, header)
-            writer.writerow(header)
-            for student in sorted(notes.keys() | {student.id for student in gradebook.students}):
-                row = {"student": student, "total": 0}
-                problems = list(notes.get(student, []))
-                for stem in STEMS:
-                    try:
-                        submission = gradebook.find_submission_notebook(stem, stem, student)
-                    except MissingEntry:
-                        continue
-                    note = COURSE / "logs" / f"{student} {stem}.notes"
-                    problems += [f"{stem}: {note.read_text()}"] if note.exists() and note.read_text() else []
-                    for grade in submission.grades:
-                        is_open = grade.needs_manual_grade and grade.manual_score is None
-                        row[stem, grade.name] = "open" if is_open else grade.score
-                        row["total"] += 0 if is_open else grade.score
-                        if grade.needs_manual_grade and not is_open:
-                            problems.append(f"{stem}: {grade.name} was handed in again after it was marked")
-                writer.writerow(row | {"problems": "; ".join(problems)})
+            rows = (points(gradebook, student, notes.get(student, [])) for student in students)
+            csv.DictWriter(output, header).writerows([header, *rows])
+
+
+def points(gradebook, student, notes):
+    """A student's row: {(notebook, exercise): points or "open", "student", "total", "problems"}."""
+    row, problems = {"student": student, "total": 0}, list(notes)
+    for stem in STEMS:
+        try:
+            submission = gradebook.find_submission_notebook(stem, stem, student)
+        except MissingEntry:
+            continue
+        note = COURSE / "logs" / f"{student} {stem}.notes"
+        problems += [f"{stem}: {note.read_text()}"] if note.exists() and note.read_text() else []
+        for grade in submission.grades:
+            is_open = grade.needs_manual_grade and grade.manual_score is None
+            row[stem, grade.name] = "open" if is_open else grade.score
+            row["total"] += 0 if is_open else grade.score
+            if grade.needs_manual_grade and not is_open:
+                problems.append(f"{stem}: {grade.name} was handed in again after it was marked")
+    return row | {"problems": "; ".join(problems)}
 
 
 def main(folder):

@@ -6,7 +6,7 @@ import torch
 
 from answers import ANSWERS
 from vae_lib import kl_divergence, settings
-from vae_lib.grading import without
+from vae_lib.grading import raises, without
 
 NOTEBOOKS = {path.stem: nbformat.read(path, 4) for path in sorted((settings.REPOSITORY / "notebooks").glob("*.ipynb"))}
 EXERCISES = [(stem, name) for stem in ANSWERS for name in ANSWERS[stem]]
@@ -100,3 +100,9 @@ def test_without_disables_a_function_under_every_name():
     with pytest.raises(AssertionError, match="asks for your own code"), without(kl_divergence):
         alias(mu, mu)
     assert alias(mu, 0 * mu).tolist() == [1.5, 1.5]
+
+
+def test_raises_asks_for_one_kind_of_error():
+    assert raises(ValueError, int, "x") and not raises(ValueError, int, "1")
+    with pytest.raises(TypeError):
+        raises(ValueError, int, [])

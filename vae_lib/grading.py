@@ -23,3 +23,12 @@ def without(*functions):
     finally:
         for function, code in zip(functions, codes):
             function.__code__ = code
+
+
+def raises(error, function, *args):
+    """Whether the function, called with these arguments, raises the error."""
+    try:
+        function(*args)
+    except error:
+        return True
+    return False
