@@ -1,5 +1,7 @@
 """Early stopping, resuming, errors, and what each profile loads, trains and writes."""
 
+import contextlib
+import copy
 import dataclasses
 import json
 
@@ -19,7 +21,8 @@ from vae_lib import (
 )
 from vae_lib.errors import LabError
 from vae_lib.metrics import evaluate
-from vae_lib.training import affordable, best_epoch, learning_rate, stops_at
+from vae_lib.steps import STEPS_BEFORE_RECORDING, TrainingStep, learning_rate, prepare, train_epoch
+from vae_lib.training import affordable, best_epoch, stops_at
 from vae_lib.weights import pretrained_path, read_tensors, record_path
 
 CONFIG = TrainConfig(batch_size=16, lr=1e-2, epochs=4, seed=3)
@@ -162,10 +165,10 @@ def test_resume_gives_the_same_weights_bit_for_bit(tiny, tmp_path, build, stop_a
 
     train_epoch = training.train_epoch
 
-    def interrupted(model, dataset, optimizer, config, epoch, advance):
+    def interrupted(step, dataset, epoch, advance):
         if epoch > stop_after:
             raise KeyboardInterrupt
-        return train_epoch(model, dataset, optimizer, config, epoch, advance)
+        return train_epoch(step, dataset, epoch, advance)
 
     monkeypatch.setattr(training, "train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -201,8 +204,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny, tmp_path, monkeypatch):
     train_epoch, checkpoint = training.train_epoch, tmp_path / "run.safetensors"
     model, good = seeded(fc), {}
 
-    def breaks(model, dataset, optimizer, config, epoch, advance):
-        losses = train_epoch(model, dataset, optimizer, config, epoch, advance)
+    def breaks(step, dataset, epoch, advance):
+        losses = train_epoch(step, dataset, epoch, advance)
         if epoch == 3:
             model.encoder[1].weight.data.fill_(torch.nan)
             return [torch.nan] * 3
@@ -381,3 +384,68 @@ def test_a_shipped_recipe_is_loaded_or_repeated(shipped, tiny, use_profile, caps
     assert {**short["config"], "epochs": 0} == {**record["config"], "epochs": 0}
     with pytest.raises(LabError, match="no weights called 'nothing'.*there are: m"):
         load_or_repeat("nothing", tiny, tiny)
+
+
+# --- on a GPU ---
+
+
+class FakeGraph:
+    """A CUDA graph as far as a CPU can play one: what runs while it records leaves no trace, a replay runs it."""
+
+    def __init__(self):
+        self.replays = 0
+
+    def register_generator_state(self, generator):
+        self.generator = generator
+
+    def replay(self):
+        self.replays += 1
+        self.step.run(self.step.x)
+
+
+def play_gpu(step, monkeypatch):
+    """Let the step take the way that it takes on a GPU."""
+    step.recordable = True
+
+    @contextlib.contextmanager
+    def recording(graph):
+        kept = copy.deepcopy((step.model.state_dict(), step.optimizer.state_dict(), step.totals))
+        noise = step.noise.get_state()
+        yield
+        graph.step = step
+        step.model.load_state_dict(kept[0])
+        step.optimizer.load_state_dict(kept[1])
+        step.totals.copy_(kept[2])
+        step.noise.set_state(noise)
+
+    stream = contextlib.nullcontext()
+    stream.wait_stream = lambda other: None
+    monkeypatch.setattr("torch.cuda.CUDAGraph", FakeGraph)
+    monkeypatch.setattr("torch.cuda.graph", recording)
+    monkeypatch.setattr("torch.cuda.Stream", lambda: stream)
+    monkeypatch.setattr("torch.cuda.current_stream", lambda: stream)
+    monkeypatch.setattr("torch.cuda.stream", lambda stream: stream)
+
+
+def two_epochs(model, dataset, change=lambda step: None):
+    """(step, losses of two epochs) of a training whose last batch is smaller than the others."""
+    config = dataclasses.replace(CONFIG, batch_size=10, mirror=True)
+    step = TrainingStep(model, prepare(model, config), config)
+    change(step)
+    return step, [train_epoch(step, dataset, epoch, lambda n: None) for epoch in (1, 2)]
+
+
+def test_recording_and_replaying_a_step_changes_nothing(tiny, monkeypatch):
+    plain, recorded = seeded(fc), seeded(fc)
+    _, expected = two_epochs(plain, tiny)
+    step, found = two_epochs(recorded, tiny, lambda step: play_gpu(step, monkeypatch))
+    assert found == expected and same_weights(plain, recorded)
+    assert step.graph.replays == 2 * 6 - STEPS_BEFORE_RECORDING and step.graph.generator is step.noise
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_replayed_steps_learn_what_plain_ones_learn(tiny):
+    step, found = two_epochs(seeded(conv), tiny)
+    assert step.graph is not None
+    _, expected = two_epochs(seeded(conv), tiny, lambda step: setattr(step, "recordable", False))
+    assert found == [pytest.approx(losses, rel=1e-3) for losses in expected]

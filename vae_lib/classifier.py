@@ -7,7 +7,8 @@ from vae_lib import settings
 from vae_lib.data import to_float
 from vae_lib.metrics import batches
 from vae_lib.models import AttributeClassifier
-from vae_lib.training import TrainConfig, affordable, autocast, prepare, progress_bar, refuse_or_tell, training_batches
+from vae_lib.steps import autocast, prepare, training_batches
+from vae_lib.training import TrainConfig, affordable, progress_bar, refuse_or_tell
 from vae_lib.weights import describe_run, difference, load_pretrained, pretrained_path, round_to_half, save_pretrained
 
 CONFIG = TrainConfig(batch_size=128, lr=4e-3, epochs=6, weight_decay=0.05, schedule="one-cycle", mirror=True, seed=0)
@@ -94,7 +95,7 @@ def fit_classifier(classifier, dataset, weights, config, name="classifier"):
         for epoch in range(1, config.epochs + 1):
             classifier.train()
             total = 0.0
-            for indices, x in training_batches(dataset, optimizer, config, epoch, settings.DEVICE):
+            for indices, x, _ in training_batches(dataset, optimizer, config, epoch, settings.DEVICE):
                 with autocast(settings.DEVICE, config.precision):
                     logits = classifier(x)
                 y, w = targets[indices].to(settings.DEVICE), weights[indices].to(settings.DEVICE)

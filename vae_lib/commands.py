@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from vae_lib import attributes, latent, settings
+from vae_lib import attributes, distributed, latent, settings
 from vae_lib.data import SPLITS, load_dataset, show_setup, to_float
 from vae_lib.errors import LabError
 from vae_lib.files import writing
@@ -32,7 +32,16 @@ COLUMNS = 10  # of a grid, at most
 
 
 def train(args):
-    """Train a model, or go on with a training that was interrupted, and write its weights and record to --out."""
+    """Train a model, or go on with a training that was interrupted, and write its weights and record to --out.
+
+    Under torchrun the processes train it together, and the first one writes.
+    """
+    with distributed.joined():
+        train_here(args)
+
+
+def train_here(args):
+    """`train` in this process, alone or with others."""
     out = Path(args.out or f"runs/{args.data}-{args.model}.safetensors")
     checkpoint = out.with_suffix(".checkpoint")
     check_weights_path(out)
@@ -41,13 +50,15 @@ def train(args):
     if done := epochs_kept(checkpoint):
         print(f"going on after epoch {done}, from {checkpoint}")
     try:
-        train_set, val_set, test_set = (
-            load_dataset(args.data, split, args.size, args.crop, args.limit) for split in SPLITS
+        train_set, val_set, test_set = distributed.in_turn(
+            lambda: [load_dataset(args.data, split, args.size, args.crop, args.limit) for split in SPLITS]
         )
         torch.manual_seed(config.seed)
         model = MODELS[args.model](train_set.image_shape, **arguments)
         with writing(checkpoint):
             record = fit(model, train_set, val_set, config, checkpoint=checkpoint, name=out.stem)
+        if distributed.rank() > 0:
+            return
         round_to_half(model)
         record["test"] = losses_on(test_set, model, config)
         record["vectors"] = attributes.vectors_for_record(model, train_set)

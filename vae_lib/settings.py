@@ -2,6 +2,7 @@
 
 VAE_PROFILE   quick | lab (default) | full
 VAE_DATA_DIR  where the real datasets lie (default: the repository's data/)
+torchrun's own variables say which of several processes this one is (distributed.py).
 """
 
 import ctypes
@@ -52,7 +53,10 @@ DATA_DIR = Path(os.environ.get("VAE_DATA_DIR") or REPOSITORY / "data").expanduse
 PRETRAINED_DIR = REPOSITORY / "data" / "pretrained"
 CHECKPOINT_DIR = REPOSITORY / "data" / "checkpoints"
 FIGURES_DIR = REPOSITORY / "figures"
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+LAUNCHED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID" in os.environ
+LOCAL_RANK = int(os.environ["LOCAL_RANK"]) if LAUNCHED_BY_TORCHRUN else 0  # among the processes of this machine
+GPU = f"cuda:{LOCAL_RANK}" if LAUNCHED_BY_TORCHRUN else "cuda"
+DEVICE = torch.device(GPU if torch.cuda.is_available() else "cpu")
 
 
 def has_fast_bfloat16():

@@ -8,7 +8,6 @@ import math
 from functools import cache, lru_cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -69,6 +68,8 @@ def draw_digits(n, seed):
 @cache
 def digit_glyphs(side=56):
     """Every digit in every font and thickness: float (10, fonts, 3, side, side) in [0, 1]."""
+    import matplotlib  # a quarter of a second, and few need its fonts
+
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     glyphs = torch.zeros(10, len(DIGIT_FONTS), 3, side, side)
     for k, name in enumerate(DIGIT_FONTS):

@@ -2,20 +2,23 @@
 
 import math
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from vae_lib import settings
+from vae_lib import distributed, settings
 from vae_lib.attributes import vectors_for_record
-from vae_lib.data import to_float
 from vae_lib.errors import LabError
-from vae_lib.losses import LIKELIHOODS, ElboLoss, elbo_loss
+from vae_lib.losses import LIKELIHOODS, ElboLoss
 from vae_lib.metrics import evaluate
 from vae_lib.models import build_model
+from vae_lib.steps import TrainingStep, autocast, on_device, prepare, train_epoch
 from vae_lib.weights import (
     copy_state,
     describe_run,
@@ -85,69 +88,6 @@ def stops_at(val_losses, patience, min_delta):
     return None
 
 
-def learning_rate(config, progress):
-    """Learning rate when the share `progress` (0 to 1) of the planned steps is done."""
-    if config.schedule == "constant":
-        return config.lr
-    warm_up = 0.1
-    if progress < warm_up:
-        return config.lr * (0.04 + 0.96 * progress / warm_up)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
-
-
-def training_batches(dataset, optimizer, config, epoch, device):
-    """One epoch of batches in random order, some images mirrored: yields (indices, x), x floats on the device.
-
-    The order and the mirroring come from (config.seed, epoch); the learning rate is set before each batch.
-    """
-    order = torch.Generator().manual_seed(1_000_003 * config.seed + epoch)
-    batches = torch.randperm(len(dataset), generator=order).split(config.batch_size)
-    for step, indices in enumerate(batches):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, (epoch - 1 + step / len(batches)) / config.epochs)
-        images = dataset.images[indices].to(device).contiguous(memory_format=torch.channels_last)
-        if config.mirror:
-            flipped = torch.rand(len(images), generator=order).to(device) < 0.5
-            images = torch.where(flipped[:, None, None, None], images.flip(3), images)
-        yield indices, to_float(images)
-        dataset.release_pages()
-
-
-def train_epoch(model, dataset, optimizer, config, epoch, advance):
-    """One pass over the data: -> the means per image (loss, reconstruction, kl) while the weights move.
-
-    All randomness comes from (config.seed, epoch), so an epoch can be repeated exactly after an interruption.
-    advance(n) is called after each batch of n images.
-    """
-    device = next(model.parameters()).device
-    noise = torch.Generator(device).manual_seed(1_000_003 * config.seed + epoch)
-    totals = torch.zeros(3, device=device)  # summed on the device: reading a number every step would wait for it
-    model.train()
-    for _, x in training_batches(dataset, optimizer, config, epoch, device):
-        with autocast(device, config.precision):
-            x_hat, mu, logvar = model(x, generator=noise)
-        losses = elbo_loss(x_hat, x, mu, logvar, config.beta, config.likelihood)  # in float32
-        optimizer.zero_grad()
-        losses.loss.backward()
-        optimizer.step()
-        totals += torch.stack(losses).detach() * len(x)
-        advance(len(x))
-    return (totals / len(dataset)).tolist()
-
-
-def autocast(device, precision):
-    """Matrix products in bfloat16 where the configuration (or, on "auto", the hardware) says so."""
-    fast = settings.has_fast_bfloat16() if precision == "auto" else precision == "bfloat16"
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
-
-
-def prepare(model, config):
-    """Put the model where and how it trains fastest, in place: -> its optimiser."""
-    settings.keep_freed_memory()
-    model.to(settings.DEVICE, memory_format=torch.channels_last)  # convolutions are faster in this layout
-    return torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
-
-
 def progress_bar(images, name, done=0, disable=False):
     """A bar that counts images, redrawn at most once a second: nbval fails a cell that prints without a pause."""
     return tqdm(
@@ -176,20 +116,27 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
     """
     if len(train) == 0 or (val is not None and len(val) == 0):
         raise LabError("The training or validation set is empty; give at least one image, or val=None.")
+    if config.batch_size < distributed.world_size():
+        raise LabError(
+            f"A batch of {config.batch_size} cannot be shared by {distributed.world_size()} processes: "
+            "start fewer, or make the batch larger."
+        )
     optimizer = prepare(model, config)
     run = describe_run(model, train, val, config)
     history, best = [], copy_state(model)
-    if checkpoint is not None and checkpoint.exists():
-        history, best = resume(checkpoint, model, optimizer, run)
+    if checkpoint is not None:
+        history, best = resume_everywhere(checkpoint, model, optimizer, run)
+    # DistributedDataParallel gives all processes the first one's weights, and every step the mean of their gradients
+    step = TrainingStep(DistributedDataParallel(model) if distributed.is_active() else model, optimizer, config)
+    train, val = on_device(train), None if val is None else on_device(val)
     with progress_bar(config.epochs * len(train), name, len(history) * len(train), not progress) as bar:
         while len(history) < config.epochs and not is_stopped(history, config):
             epoch = len(history) + 1
             start = time.perf_counter()
-            means = train_epoch(model, train, optimizer, config, epoch, bar.update)
+            means = train_epoch(step, train, epoch, bar.update)
             losses = {f"train_{part}": value for part, value in zip(ElboLoss._fields, means)}
             if val is not None:
-                with autocast(settings.DEVICE, config.precision):
-                    means = evaluate(model, val, config.beta, config.likelihood, sample=True)
+                means = validate(model, val, config)
                 losses |= {f"val_{part}": value for part, value in zip(ElboLoss._fields, means)}
             if not all(math.isfinite(value) for value in losses.values()):
                 model.load_state_dict(best)
@@ -204,7 +151,7 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
                 best = copy_state(model)
             shown = {key: f"{losses[key]:.2f}" for key in ("train_loss", "val_loss") if key in losses}
             bar.set_postfix(shown, refresh=False)
-            if checkpoint is not None:
+            if checkpoint is not None and distributed.rank() == 0:
                 save_checkpoint(checkpoint, model, optimizer, best, {**run, "history": history})
     model.load_state_dict(best)
     model.eval()
@@ -219,6 +166,33 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
     if progress:
         print(f"{name}: trained on {summary(record)}")
     return record
+
+
+def validate(model, val, config):
+    """Mean (loss, reconstruction, kl) of the validation set, one draw of z; of several processes each does a share."""
+    share = val.select(slice(distributed.rank(), None, distributed.world_size()))
+    sums = torch.zeros(3, dtype=torch.float64, device=settings.DEVICE)
+    if len(share):
+        with autocast(settings.DEVICE, config.precision):
+            means = evaluate(model, share, config.beta, config.likelihood, sample=True, seed=distributed.rank())
+        sums += torch.tensor(means, dtype=torch.float64, device=settings.DEVICE) * len(share)
+    return (distributed.total(sums) / len(val)).tolist()
+
+
+def resume_everywhere(checkpoint, model, optimizer, run):
+    """Go on from the checkpoint, if the first process has one: -> (history, best weights), as at the start if not.
+
+    The other processes may be on machines that do not see the file, so they get what is in it.
+    """
+    content = distributed.from_first(checkpoint.read_bytes() if checkpoint.exists() else None)
+    if content is None:
+        return [], copy_state(model)
+    if distributed.rank() == 0:
+        return resume(checkpoint, model, optimizer, run)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / checkpoint.name
+        copy.write_bytes(content)
+        return resume(copy, model, optimizer, run)
 
 
 def is_stopped(history, config):
