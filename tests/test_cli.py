@@ -305,6 +305,8 @@ def test_help_names_flags_and_its_examples_parse(command, capsys):
         "interpolate": ["PHOTO", "--steps", "--kind", "--seed", "--out", "centre square"],
         "manipulate": ["PHOTO", "--attribute", "--weights", "--without", "--out", "centre square"],
         "info": ["--model"],
+        "benchmark": ["--models", "--turns", "--images", "--out", "cifar10-conv-p1"],
+        "growth": ["--out"],
     }
     assert exit.value.code == 0 and all(flag in text for flag in flags[command])
     examples = [line for line in text.splitlines() if line.startswith("  vae ")]

@@ -67,6 +67,26 @@ def test_more_processes_than_gpus(monkeypatch):
         pass
 
 
+def test_only_the_first_process_writes(here, monkeypatch):
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    assert (
+        main(shlex.split("train --data mnist --model fc --hidden 8 --limit 50 --epochs 2 --out two.safetensors")) == 0
+    )
+    assert list(here.iterdir()) == []
+
+
+def test_a_process_that_does_not_see_the_checkpoint_goes_on_from_what_is_in_it(tiny, tmp_path, monkeypatch):
+    config, checkpoint = TrainConfig(batch_size=16, epochs=3), tmp_path / "first.checkpoint"
+    models = [Autoencoder((1, 8, 8), hidden=(8,), latent_dim=2) for _ in range(2)]
+    record = fit(models[0], tiny, tiny, config, checkpoint, progress=False)
+    content = checkpoint.read_bytes()
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    monkeypatch.setattr(distributed, "from_first", lambda value: content)
+    again = fit(models[1], tiny, tiny, config, tmp_path / "not-here.checkpoint", progress=False)
+    assert again["history"] == record["history"]
+    assert all(distributed.torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters()))
+
+
 def test_two_processes_go_on_where_one_was_interrupted(here, monkeypatch):
     """The last batch has 13 images, which two cannot share evenly; early stopping ends the run in its fifth epoch."""
     arguments = shlex.split(

@@ -8,7 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from vae_lib import commands
+from vae_lib import commands, speed
 from vae_lib.data import DATASETS, SPLITS
 from vae_lib.errors import LabError, near_names
 from vae_lib.latent import KINDS
@@ -33,6 +33,12 @@ COMMANDS = {
     "interpolate": ("walk between two photos, or between draws of the prior", PHOTO_HELP),
     "manipulate": ("change an attribute of photos, or of draws of the prior", PHOTO_HELP),
     "info": ("what is here: machine, data and models, or one model", ""),
+    "benchmark": (
+        "measure the training loop against a plain one",
+        "Ours and a textbook's loop (PIL images, ToTensor, DataLoader, float32) train the same models in turns, from\n"
+        "the same weights, on the same images. It takes some minutes; leave the machine alone meanwhile.",
+    ),
+    "growth": ("measure how the cost of training grows with data and model", "The pixels are random."),
 }
 EXAMPLES = {
     "train": (
@@ -57,6 +63,8 @@ EXAMPLES = {
         "vae manipulate me.jpg --attribute Eyeglasses --without Male Young --weights -2 0 2",
     ),
     "info": ("vae info", "vae info --model celeba64-conv"),
+    "benchmark": ("vae benchmark", "vae benchmark --models cifar10-conv-p2 mnist-vae-z20 --turns 9"),
+    "growth": ("vae growth", "vae growth --out figures/cost_growth.png"),
 }
 MODEL_HELP = "name of a shipped model, or a .safetensors file"
 OUT_HELP = "a .png for one grid, or a new folder for single files of the model's size"
@@ -193,7 +201,7 @@ def build_parser():
         examples = "\n  ".join(("examples:", *EXAMPLES[name]))
         added[name] = subparsers.add_parser(name, help=text, description=description, epilog=examples, **options)
         added[name].set_defaults(run=getattr(commands, name))
-    train, generate, reconstruct, interpolate, manipulate, info = added.values()
+    train, generate, reconstruct, interpolate, manipulate, info, benchmark, growth = added.values()
     add_train_flags(train)
     add_picture_flags(generate, Path("faces.png"), (16, "number of pictures"), photos=False)
     generate.add_argument("--temperature", type=number, default=1.0, help="factor of the draws (default %(default)s)")
@@ -217,6 +225,15 @@ def build_parser():
         "--without", nargs="+", default=[], metavar="ATTRIBUTE", help="attributes that are not to change with it"
     )
     info.add_argument("--model", help=f"{MODEL_HELP} (default: an overview of all)")
+    names = {"nargs": "+", "metavar": "NAME", "choices": speed.IMAGES}
+    benchmark.add_argument("--models", **names, help=f"some of {', '.join(speed.IMAGES)} (default: all)")
+    benchmark.add_argument(
+        "--turns", type=whole(1, 1000), default=7, help="epochs that are timed (default %(default)s)"
+    )
+    benchmark.add_argument("--images", type=whole(1), help="in an epoch (default: some seconds of the plain loop)")
+    benchmark.add_argument("--out", type=Path, default="runs/benchmark.json", help="a .json file (default %(default)s)")
+    help_text = "a .png file; the numbers go beside it as .json (default %(default)s)"
+    growth.add_argument("--out", type=Path, default="runs/cost_growth.png", help=help_text)
     for command in (generate, interpolate, manipulate):
         command.add_argument("--seed", type=whole(0), default=0, help="of the draws (default %(default)s)")
     return parser

@@ -1,6 +1,7 @@
 """What the commands of the command line do: a function for each, which takes the parsed arguments."""
 
 import dataclasses
+import json
 import math
 import tempfile
 from inspect import signature
@@ -9,10 +10,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from vae_lib import attributes, distributed, latent, settings
+from vae_lib import attributes, cost, distributed, latent, settings, speed
 from vae_lib.data import SPLITS, load_dataset, show_setup, to_float
 from vae_lib.errors import LabError
-from vae_lib.files import writing
+from vae_lib.files import replacing, writing
 from vae_lib.models import FCVAE, Autoencoder, ConvVAE, count_parameters
 from vae_lib.pictures import check_out, numbered, read_photos, save_pictures
 from vae_lib.training import TrainConfig, fit, losses_on, summary
@@ -77,6 +78,11 @@ def check_weights_path(out):
         raise LabError(f"--out {out}: give a file name that ends in .safetensors.")
     if out.exists():
         raise LabError(f"{out} is there already and is never overwritten; choose another --out, or delete it.")
+    check_place(out)
+
+
+def check_place(out):
+    """LabError, before long work, unless a file can be written there."""
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out.parent).close()
@@ -251,3 +257,35 @@ def show_model(name):
     for part in ("model", "config"):
         print(f"{part}: {', '.join(f'{key} {value}' for key, value in record.get(part, {}).items())}")
     print(f"attribute vectors: {', '.join(record.get('vectors') or ['none'])}")
+
+
+# --- what training costs ---
+
+
+def benchmark(args):
+    """Our training loop against the textbook's: prints a table, writes all that was measured as JSON."""
+    check_place(args.out)
+    show_setup()
+    write_json(args.out, speed.run(args.models or list(speed.IMAGES), args.turns, args.images))
+    print(f"written: {args.out}")
+
+
+def growth(args):
+    """How time and memory grow with data and model: prints a table, writes a figure, and its numbers as JSON."""
+    from vae_lib.plots import plot_growth  # matplotlib takes a while, and the other commands do without
+
+    if args.out.suffix != ".png":
+        raise LabError(f"--out {args.out}: give a file name that ends in .png.")
+    check_place(args.out)
+    show_setup()
+    results = cost.run()
+    with writing(args.out), replacing(args.out) as temporary:
+        plot_growth(results, settings.hardware()).savefig(temporary, format="png", metadata={"Software": None})
+    write_json(args.out.with_suffix(".json"), {**settings.surroundings(), "series": results})
+    print(f"written: {args.out} and {args.out.with_suffix('.json')}")
+
+
+def write_json(path, report):
+    """Write a report, all or nothing."""
+    with writing(path), replacing(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=1), encoding="utf-8")

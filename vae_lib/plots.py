@@ -253,6 +253,30 @@ def plot_matrix(values, rows, columns, ylabel, xlabel, title=""):
     return figure
 
 
+def plot_growth(results, machine):
+    """What cost.run measured, on logarithmic axes: time of 10,000 images (of an epoch, where images grow), memory."""
+    figure, axes = new_figure(10, 5.5, rows=2, columns=len(results), sharex="col")
+    for (name, points), (above, below) in zip(results.items(), axes.T):
+        key = name.split()[0]
+        x = [point[key] for point in points]
+        seconds = [p["seconds"] * (1 if key == "images" else 10_000 / p["images"]) for p in points]
+        above.loglog(x, seconds, "o-", color=COLOURS[0])
+        below.loglog(
+            x, [np.nan if point["memory"] is None else point["memory"] for point in points], "o-", color=COLOURS[1]
+        )
+        above.set_title("seconds per epoch" if key == "images" else "seconds per 10,000 images", fontsize=10)
+        below.set_title("memory in MiB, without the imports", fontsize=10)
+        below.set_xlabel(name)
+        below.set_xticks(x, [f"{value:,}" for value in x])
+        below.minorticks_off()
+        for axis in (above, below):
+            axis.grid(alpha=0.3)
+            axis.yaxis.set_major_formatter("{x:,g}")
+            axis.set_ylim(axis.get_ylim()[0] / 1.5, axis.get_ylim()[1] * 1.5)
+    figure.suptitle(f"Cost of training a convolutional VAE on random pixels ({machine})", fontsize=11)
+    return figure
+
+
 def save_figure(figure, name):
     """Write figures/<name>.png in the full profile (real data, full training), and return the figure."""
     if settings.PROFILE.writes_results:

@@ -1,0 +1,250 @@
+"""Our training loop against the textbook's, in one run: `vae benchmark`.
+
+Both loops start from the same weights and see the same images in the same order with the same noise. Each has a
+process of its own, and they take turns, epoch by epoch, so that neither profits from the other's settings and a busy
+machine slows both.
+"""
+
+import multiprocessing
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms
+
+from vae_lib import folders, settings
+from vae_lib.data import DATASETS, load_dataset
+from vae_lib.errors import LabError
+from vae_lib.losses import elbo_loss
+from vae_lib.models import build_model
+from vae_lib.steps import TrainingStep, on_device, prepare, train_epoch
+from vae_lib.training import TrainConfig
+from vae_lib.weights import pretrained_path, read_tensors
+
+IMAGES = {  # shipped model -> images of a turn on a CPU, some seconds of the textbook's loop
+    "cifar10-conv-p1": 5_000,
+    "cifar10-conv-p2": 5_000,
+    "cifar10-fc-p1": 15_000,
+    "mnist-vae-z20": 40_000,
+    "celeba64-conv": 1_000,
+    "celeba128-conv": 256,
+}
+STARTUP = """import time; start = time.perf_counter()
+import torch, torchvision; torch_done = time.perf_counter()
+import vae_lib; imported = time.perf_counter()
+train = vae_lib.load_dataset("cifar10"); vae_lib.to_float(train.images[:128]); end = time.perf_counter()
+print(torch_done - start, imported - torch_done, end - imported)
+"""
+
+
+class PILImages(torch.utils.data.Dataset):
+    """What torchvision's MNIST and CIFAR10 do for each item: array -> PIL image -> float tensor."""
+
+    def __init__(self, dataset):
+        self.arrays = dataset.images.permute(0, 2, 3, 1).squeeze(3).numpy()
+        self.targets = dataset.targets.tolist()
+        self.transform = transforms.ToTensor()
+
+    def __len__(self):
+        return len(self.arrays)
+
+    def __getitem__(self, index):
+        return self.transform(Image.fromarray(self.arrays[index])), self.targets[index]
+
+
+class PILFiles(torch.utils.data.Dataset):
+    """What torchvision's CelebA does for each item: open the file, cut, resize -> float tensor."""
+
+    def __init__(self, dataset, folder, crop):
+        size = dataset.image_shape[-1]
+        self.paths = [folder.root / name for name in folder.choose("train")[0][: len(dataset)]]
+        self.targets = dataset.targets
+        self.transform = transforms.Compose(
+            [transforms.CenterCrop(crop), transforms.Resize(size), transforms.ToTensor()]
+        )
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        return self.transform(Image.open(self.paths[index])), self.targets[index]
+
+
+def recipe(name, turns):
+    """The shipped model's architecture, configuration and data, without what would blur a comparison of epochs."""
+    record = read_tensors(pretrained_path(name))[1]
+    config = TrainConfig(**record["config"])
+    config = replace(config, lr=min(config.lr, 1e-3), schedule="constant", mirror=False, epochs=turns + 1)
+    return record["model"], config, record["data"]
+
+
+def training_images(data, images):
+    """The first training images of the data of a record, all for None."""
+    return load_dataset(data["name"], "train", data["image_shape"][-1], data.get("crop"), images)
+
+
+def flops_per_image(model, x):
+    """Floating-point operations of a training step (forward and backward), multiplications and additions counted."""
+    with FlopCounterMode(display=False) as counter:
+        x_hat, mu, logvar = model(x)
+        elbo_loss(x_hat, x, mu, logvar).loss.backward()
+    model.zero_grad()
+    return counter.get_total_flops() / len(x)
+
+
+def plain_loop(name, images, turns):
+    """The textbook's training: PIL, DataLoader, float32, one .item() a step -> (run epoch k -> mean loss, FLOPs)."""
+    architecture, config, data = recipe(name, turns)
+    torch.manual_seed(0)
+    model = build_model(architecture).to(settings.DEVICE)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.ConvTranspose2d):
+            layer.__class__ = torch.nn.ConvTranspose2d  # PyTorch's own layer, not ours
+    optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay)
+    train = training_images(data, images)
+    if data["name"] == "celeba" and train.source == "real":
+        items = PILFiles(train, folders.find_celeba(), train.crop or DATASETS["celeba"].crop)
+    else:
+        items = PILImages(train)
+
+    def epoch(k):
+        seed = 1_000_003 * config.seed + k  # the order and the noise of train_epoch
+        order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
+        noise = torch.Generator(settings.DEVICE).manual_seed(seed)
+        total = 0.0
+        for x, _ in torch.utils.data.DataLoader(items, batch_size=config.batch_size, sampler=order):
+            x = x.to(settings.DEVICE)
+            x_hat, mu, logvar = model(x, generator=noise)
+            loss = elbo_loss(x_hat, x, mu, logvar, config.beta, config.likelihood).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(x)
+        return total / len(items)
+
+    x = torch.stack([items[i][0] for i in range(2)]).to(settings.DEVICE)
+    return epoch, flops_per_image(model, x)
+
+
+def our_loop(name, images, turns):
+    """vae_lib's training, as `fit` sets it up: -> (run epoch k -> mean loss, None)."""
+    architecture, config, data = recipe(name, turns)
+    torch.manual_seed(0)
+    model = build_model(architecture)
+    step = TrainingStep(model, prepare(model, config), config)
+    train = on_device(training_images(data, images))
+    return lambda k: train_epoch(step, train, k, lambda n: None)[0], None
+
+
+def peak_memory():
+    """Most memory that this process has held, in MiB: resident (Linux only), and on a GPU; None if unknown."""
+    status = Path("/proc/self/status")
+    resident = int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024 if status.exists() else None
+    return resident, torch.cuda.max_memory_allocated() / 2**20 if settings.DEVICE.type == "cuda" else None
+
+
+def serve(loop, pipe):
+    """In a process of its own: run each epoch that comes through the pipe, send back (loss, seconds)."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (the parent has said what the data are)
+    run, flops = loop()
+    pipe.send(flops)
+    while (epoch := pipe.recv()) is not None:
+        start = time.perf_counter()
+        loss = run(epoch)
+        pipe.send((loss, time.perf_counter() - start))
+    pipe.send(peak_memory())
+
+
+def compare(name, images, turns):
+    """Both loops on one model in turns, after a first epoch that is not timed.
+
+    -> {"plain" and "ours": {"images_per_second" of each turn, "loss" of the last epoch, "memory", "gpu_memory" in MiB},
+    "ratios" of each turn, "flops_per_image"}.
+    """
+    context = multiprocessing.get_context("spawn")
+    pipes, result = {}, {"images": images}
+    try:
+        for kind, loop in (("plain", plain_loop), ("ours", our_loop)):
+            pipes[kind], other_end = context.Pipe()
+            arguments = (partial(loop, name, images, turns), other_end)
+            context.Process(target=serve, args=arguments, daemon=True).start()
+            other_end.close()  # so that the end of the process is the end of the pipe
+            result[kind] = {"images_per_second": []}
+            result["flops_per_image"] = pipes[kind].recv() or result["flops_per_image"]
+        for epoch in range(1, turns + 2):
+            for kind, pipe in pipes.items():
+                pipe.send(epoch)
+                result[kind]["loss"], seconds = pipe.recv()
+                result[kind]["images_per_second"] += [images / seconds] if epoch > 1 else []
+        for kind, pipe in pipes.items():
+            pipe.send(None)
+            result[kind]["memory"], result[kind]["gpu_memory"] = pipe.recv()
+    except EOFError:
+        raise LabError(
+            f"One of the two processes that train {name} has ended early; its last words stand above."
+        ) from None
+    rates = result["ours"]["images_per_second"], result["plain"]["images_per_second"]
+    return result | {"ratios": [fast / slow for fast, slow in zip(*rates)]}
+
+
+def matmul_rate(dtype):
+    """Multiplications and additions a second in products of large matrices, the median of ten."""
+    n = 8192 if settings.DEVICE.type == "cuda" else 2048
+    a, b = torch.randn(2, n, n, device=settings.DEVICE).to(dtype)
+    seconds = []
+    for _ in range(13):
+        start = time.perf_counter()
+        (a @ b)[0, 0].item()  # waits for a GPU
+        seconds.append(time.perf_counter() - start)
+    return 2 * n**3 / statistics.median(seconds[3:])
+
+
+def startup():
+    """Seconds to import torch and torchvision, then vae_lib, then to have the first batch: medians of three starts."""
+    rows = []
+    for _ in range(3):
+        output = subprocess.run([sys.executable, "-c", STARTUP], capture_output=True, text=True, check=True).stdout
+        rows.append([float(word) for word in output.split()[-3:]])
+    return dict(zip(("torch_and_torchvision", "vae_lib", "first_batch"), map(statistics.median, zip(*rows))))
+
+
+def run(names, turns, images=None):
+    """Compare the loops on the named shipped models, printing a line for each: -> everything measured, JSON-able."""
+    precision = "bfloat16" if settings.has_fast_bfloat16() else "float32"
+    rates = {kind: matmul_rate(getattr(torch, kind)) for kind in ("float32", "bfloat16")}
+    report = {**settings.surroundings(), "matmul_flops_per_second": rates, "startup_seconds": startup(), "models": {}}
+    print(", ".join(f"{kind} {rate / 1e12:.2f} TFLOP/s" for kind, rate in rates.items()), "in products of matrices")
+    print(", ".join(f"{part} {seconds:.2f} s" for part, seconds in report["startup_seconds"].items()), "to start")
+    print(f"{'':16} {'images/s: textbook':>22} {'ours':>23} {'ratio':>18} {'loss':>7} {'of peak':>8} {'MiB':>12}")
+    for name in names:
+        train = training_images(
+            recipe(name, turns)[2], images or (IMAGES[name] if settings.DEVICE.type == "cpu" else None)
+        )
+        result = compare(name, len(train), turns) | {"data": str(train)}
+        speed = statistics.median(result["ours"]["images_per_second"])
+        result["share_of_peak"] = speed * result["flops_per_image"] / rates[precision]
+        report["models"][name] = result
+        print(line(name, result), flush=True)
+    return report
+
+
+def line(name, result):
+    """One model's row of the table: medians (lowest to highest)."""
+    plain, ours = (
+        f"{statistics.median(rates):7,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
+        for rates in (result[kind]["images_per_second"] for kind in ("plain", "ours"))
+    )
+    ratios = result["ratios"]
+    ratio = f"{statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
+    loss = result["ours"]["loss"] / result["plain"]["loss"] - 1
+    memory = "/".join(f"{result[kind]['memory'] or float('nan'):,.0f}" for kind in ("plain", "ours"))
+    return f"{name:16} {plain:>22} {ours:>23} {ratio:>18} {loss:+7.2%} {result['share_of_peak']:8.1%} {memory:>12}"
