@@ -80,11 +80,14 @@ class PILFiles(torch.utils.data.Dataset):
 
 
 def recipe(name, turns):
-    """The shipped model's architecture, configuration and data, without what would blur a comparison of epochs."""
+    """The shipped model's architecture, configuration and data; the configuration without what textbooks leave out.
+
+    That is mirrored images and the schedule; a learning rate that needs its warm-up is divided by ten.
+    """
     record = read_tensors(pretrained_path(name))[1]
     config = TrainConfig(**record["config"])
-    config = replace(config, lr=min(config.lr, 1e-3), schedule="constant", mirror=False, epochs=turns + 1)
-    return record["model"], config, record["data"]
+    lr = config.lr / 10 if config.schedule == "one-cycle" else config.lr
+    return record["model"], replace(config, lr=lr, schedule="constant", mirror=False, epochs=turns + 1), record["data"]
 
 
 def training_images(data, images):
@@ -189,9 +192,7 @@ def compare(name, images, turns):
             pipe.send(None)
             result[kind]["memory"], result[kind]["gpu_memory"] = pipe.recv()
     except EOFError:
-        raise LabError(
-            f"One of the two processes that train {name} has ended early; its last words stand above."
-        ) from None
+        raise LabError(f"A process that trains {name} has ended early; its last words stand above.") from None
     rates = result["ours"]["images_per_second"], result["plain"]["images_per_second"]
     return result | {"ratios": [fast / slow for fast, slow in zip(*rates)]}
 
