@@ -138,14 +138,13 @@ def load_vae(name):
 
 
 def draws(model, n, seed):
-    """n draws of the prior N(0, I), the same for a seed on every device: -> (n, latent_dim).
+    """n draws of the prior N(0, I): -> (n, latent_dim).
 
     LabError for an autoencoder, which has none.
     """
     if isinstance(model, Autoencoder):
         raise LabError("An autoencoder has no prior to draw from; name photos, or choose a VAE with --model.")
-    z = torch.randn(n, model.latent_dim, generator=torch.Generator().manual_seed(seed))
-    return z.to(settings.DEVICE)
+    return torch.randn(n, model.latent_dim, generator=torch.Generator().manual_seed(seed))
 
 
 def read_faces(paths, model, record):
@@ -177,7 +176,7 @@ def reconstruct(args):
             raise LabError(f"{args.model} does not say what it was trained on; name a dataset with --data, or photos.")
         images = load_dataset(name, args.split, size, record["data"].get("crop"), args.samples).images
     originals = to_float(images)
-    pictures = torch.cat([model.reconstruct(part.to(settings.DEVICE)).cpu() for part in originals.split(100)])
+    pictures = torch.cat([model.reconstruct(part) for part in originals.split(100)])
     columns = min(COLUMNS, len(pictures))
     save_pictures(args.out, in_pairs(originals, pictures, columns), columns, numbered(pictures))
 

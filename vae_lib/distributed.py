@@ -30,7 +30,9 @@ def joined():
                 f"give --nproc_per_node={torch.cuda.device_count()}."
             )
         torch.cuda.set_device(settings.DEVICE)
-    distributed.init_process_group("nccl" if settings.DEVICE.type == "cuda" else "gloo")
+        distributed.init_process_group("nccl", device_id=settings.DEVICE)
+    else:
+        distributed.init_process_group("gloo")
     if rank() > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
     try:

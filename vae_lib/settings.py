@@ -59,9 +59,9 @@ GPU = f"cuda:{LOCAL_RANK}" if LAUNCHED_BY_TORCHRUN else "cuda"
 DEVICE = torch.device(GPU if torch.cuda.is_available() else "cpu")
 
 
-def has_fast_bfloat16():
-    """True where matrix units multiply bfloat16 faster than float32 (AVX512-BF16 or AMX; recent GPUs)."""
-    if DEVICE.type == "cuda":
+def has_fast_bfloat16(device=DEVICE):
+    """True if the device multiplies bfloat16 faster than float32 (AVX512-BF16 or AMX; recent GPUs)."""
+    if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return torch.cpu._is_avx512_bf16_supported()  # every CPU with AMX has it too
 

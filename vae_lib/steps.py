@@ -1,6 +1,7 @@
 """One epoch of training: the order of the images, the steps, and what makes them fast on a CPU and on a GPU."""
 
 import math
+from contextlib import contextmanager
 
 import torch
 
@@ -21,9 +22,18 @@ def prepare(model, config):
     return torch.optim.AdamW(model.parameters(), lr, weight_decay=decay, fused=True, capturable=on_gpu)
 
 
+@contextmanager
+def back_to(home, model):
+    """Bring the model back when its training has ended, however it has ended: lessons do their sums on the CPU."""
+    try:
+        yield
+    finally:
+        model.to(home)
+
+
 def autocast(device, precision):
     """Matrix products in bfloat16 where the configuration (or, on "auto", the hardware) says so."""
-    fast = settings.has_fast_bfloat16() if precision == "auto" else precision == "bfloat16"
+    fast = settings.has_fast_bfloat16(device) if precision == "auto" else precision == "bfloat16"
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
 

@@ -18,7 +18,7 @@ from vae_lib.errors import LabError
 from vae_lib.losses import LIKELIHOODS, ElboLoss
 from vae_lib.metrics import evaluate
 from vae_lib.models import build_model
-from vae_lib.steps import TrainingStep, autocast, on_device, prepare, train_epoch
+from vae_lib.steps import TrainingStep, autocast, back_to, on_device, prepare, train_epoch
 from vae_lib.weights import (
     copy_state,
     describe_run,
@@ -107,10 +107,11 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
     """Train a model in place and return the record of the run (a JSON-able dict).
 
     train, val: ImageDataset; val=None: no early stopping. The model ends with the weights of its best validation
-    loss (of the last epoch without val). checkpoint: a path, written after every epoch; if it is there, the run goes
-    on from it, and ends with the same weights as an uninterrupted one.
+    loss (of the last epoch without val), where it was before: on a GPU it is only to be trained. checkpoint: a path,
+    written after every epoch; if it is there, the run goes on from it, and ends with the same weights as an
+    uninterrupted one. Under torchrun all processes call this together; the first one writes.
     record: config, model, data, history (one dict an epoch: train_loss, train_reconstruction, train_kl, val_...,
-    seconds; losses per image), best_epoch, stopped_early, seconds, device, versions, profile.
+    seconds; losses per image), best_epoch, stopped_early, seconds, processes, device, versions, profile.
     Raises LabError if the loss stops being finite (the model then holds the last good weights), or if the
     checkpoint belongs to another configuration.
     """
@@ -121,6 +122,7 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
             f"A batch of {config.batch_size} cannot be shared by {distributed.world_size()} processes: "
             "start fewer, or make the batch larger."
         )
+    home = next(model.parameters()).device
     optimizer = prepare(model, config)
     run = describe_run(model, train, val, config)
     history, best = [], copy_state(model)
@@ -129,7 +131,8 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
     # DistributedDataParallel gives all processes the first one's weights, and every step the mean of their gradients
     step = TrainingStep(DistributedDataParallel(model) if distributed.is_active() else model, optimizer, config)
     train, val = on_device(train), None if val is None else on_device(val)
-    with progress_bar(config.epochs * len(train), name, len(history) * len(train), not progress) as bar:
+    bar = progress_bar(config.epochs * len(train), name, len(history) * len(train), not progress)
+    with back_to(home, model), bar:
         while len(history) < config.epochs and not is_stopped(history, config):
             epoch = len(history) + 1
             start = time.perf_counter()
@@ -161,6 +164,7 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
         "best_epoch": best_epoch(history),
         "stopped_early": len(history) < config.epochs,
         "seconds": sum(row["seconds"] for row in history),
+        "processes": distributed.world_size(),
         **settings.surroundings(),
     }
     if progress:

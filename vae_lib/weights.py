@@ -85,7 +85,7 @@ def load_pretrained(name):
     model = build_model(record["model"])
     load_state(model, tensors, path)
     settings.keep_freed_memory()
-    return model.to(settings.DEVICE, memory_format=torch.channels_last).eval(), record
+    return model.to(memory_format=torch.channels_last).eval(), record
 
 
 def pretrained_path(name):
