@@ -116,7 +116,7 @@ def test_temperature(here, tiny_model):
     for name, temperature in (("mean.png", "0"), ("draws.png", "1")):
         main(["generate", "--model", tiny_model, "--samples", "4", "--temperature", temperature, "--out", name])
     model, _ = load_pretrained(tiny_model)
-    centre = as_pixels(model.decode(torch.zeros(1, 4, device=settings.DEVICE)).detach())
+    centre = as_pixels(model.decode(torch.zeros(1, 4)).detach())
     assert np.abs(tiles("mean.png", 16, 8, 2, 2) - centre).max() <= 1
     assert tiles("draws.png", 16, 8, 2, 2).std(axis=(0, 1)).max() > 0
 
@@ -166,7 +166,7 @@ def test_without_takes_the_others_out(here, tiny_model, capsys):
         torch.randn(1, 4, generator=torch.Generator().manual_seed(0))
         + torch.tensor([[-2.0], [0], [2]]) * torch.eye(4)[1]
     )
-    expected = as_pixels(model.decode(z.to(settings.DEVICE)).detach())
+    expected = as_pixels(model.decode(z).detach())
     assert np.abs(tiles("without.png", 16, 8, 1, 3)[0] - expected).max() <= 1
     assert np.abs(tiles("with.png", 16, 8, 1, 3)[0] - expected).max() > 1
     assert "leaves nothing" in fails(capsys, "manipulate", *flags, "--without", "Smiling")
@@ -177,7 +177,7 @@ def test_reconstructions_lie_below_the_originals(here, tiny_model):
     rows = tiles("grid.png", 16, 8, 4, 10)
     originals = np.concatenate([rows[0], rows[2, :2]])
     model, _ = load_pretrained(tiny_model)
-    x = torch.from_numpy(originals / 255).float().permute(0, 3, 1, 2).to(settings.DEVICE)
+    x = torch.from_numpy(originals / 255).float().permute(0, 3, 1, 2)
     assert np.abs(np.concatenate([rows[1], rows[3, :2]]) - as_pixels(model.reconstruct(x))).max() <= 1
     assert originals.std(axis=0).max() > 10 and (rows[2:, 2:] == 255).all()
 
@@ -208,7 +208,7 @@ def test_photos_are_edited_and_joined(here, tiny_model):
     for name, photo in (("a.png", PATTERN), ("b.png", 255 - PATTERN)):
         Image.fromarray(photo).save(name)
     model, _ = load_pretrained(tiny_model)
-    a, b = to_float(read_photos(["a.png", "b.png"], model.image_shape)).to(settings.DEVICE)
+    a, b = to_float(read_photos(["a.png", "b.png"], model.image_shape))
     edit = ["manipulate", "a.png", "b.png", "--model", tiny_model, "--attribute", "Male", "--weights", "0", "-2"]
     assert main([*edit, "--out", "male.png"]) == 0
     code = model.encode(b[None])[0] - 2 * torch.tensor([[1.0, 0, 0, 0]])

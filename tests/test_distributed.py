@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from vae_lib import LabError, TrainConfig, distributed, fit, settings, training
 from vae_lib.__main__ import main
@@ -52,6 +53,12 @@ def test_shares_are_the_batch_without_duplicates(world, length, monkeypatch):
     assert mean == pytest.approx(sum(counted) / length)
 
 
+def test_torchrun_without_joining(tiny, monkeypatch):
+    monkeypatch.setattr(settings, "LAUNCHED_BY_TORCHRUN", True)
+    with pytest.raises(LabError, match="not called inside `with vae_lib.distributed.joined"):
+        fit(Autoencoder((1, 8, 8)), tiny, None, TrainConfig())
+
+
 def test_a_batch_too_small_to_share(tiny, monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     with pytest.raises(LabError, match="A batch of 2 cannot be shared by 3 processes"):
@@ -61,7 +68,7 @@ def test_a_batch_too_small_to_share(tiny, monkeypatch):
 def test_more_processes_than_gpus(monkeypatch):
     monkeypatch.setattr(settings, "LAUNCHED_BY_TORCHRUN", True)
     monkeypatch.setattr(settings, "LOCAL_RANK", 2)
-    monkeypatch.setattr(settings, "DEVICE", distributed.torch.device("cuda:2"))
+    monkeypatch.setattr(settings, "DEVICE", torch.device("cuda:2"))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     with pytest.raises(LabError, match="give --nproc_per_node=2"), distributed.joined():
         pass
@@ -84,7 +91,7 @@ def test_a_process_that_does_not_see_the_checkpoint_goes_on_from_what_is_in_it(t
     monkeypatch.setattr(distributed, "from_first", lambda value: content)
     again = fit(models[1], tiny, tiny, config, tmp_path / "not-here.checkpoint", progress=False)
     assert again["history"] == record["history"]
-    assert all(distributed.torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters()))
 
 
 def test_two_processes_go_on_where_one_was_interrupted(here, monkeypatch):

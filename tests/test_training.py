@@ -22,7 +22,7 @@ from vae_lib import (
 )
 from vae_lib.errors import LabError
 from vae_lib.metrics import evaluate
-from vae_lib.steps import STEPS_BEFORE_RECORDING, TrainingStep, learning_rate, prepare, train_epoch
+from vae_lib.steps import STEPS_BEFORE_RECORDING, TrainingStep, at_work, learning_rate, prepare, train_epoch
 from vae_lib.training import affordable, best_epoch, stops_at
 from vae_lib.weights import pretrained_path, read_tensors, record_path
 
@@ -453,8 +453,18 @@ def test_recording_and_replaying_a_step_changes_nothing(tiny, monkeypatch):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_replayed_steps_learn_what_plain_ones_learn(tiny):
-    step, found = two_epochs(seeded(conv), tiny)
+def test_replayed_steps_learn_what_plain_ones_learn(tiny, monkeypatch):
+    monkeypatch.setattr("vae_lib.settings.has_fast_bfloat16", lambda device=None: False)
+    with at_work(seeded(conv)) as model:
+        step, found = two_epochs(model, tiny)
+    with at_work(seeded(conv)) as model:
+        _, expected = two_epochs(model, tiny, lambda step: setattr(step, "recordable", False))
     assert step.graph is not None
-    _, expected = two_epochs(seeded(conv), tiny, lambda step: setattr(step, "recordable", False))
     assert found == [pytest.approx(losses, rel=1e-3) for losses in expected]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_models_come_back_from_the_gpu(tiny):
+    model = seeded(conv)
+    record = fit(model, tiny, tiny, CONFIG, progress=False)
+    assert {p.device.type for p in model.parameters()} == {"cpu"} and "cpu" not in record["device"]

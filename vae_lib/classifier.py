@@ -7,7 +7,7 @@ from vae_lib import settings
 from vae_lib.data import to_float
 from vae_lib.metrics import batches
 from vae_lib.models import AttributeClassifier
-from vae_lib.steps import autocast, back_to, prepare, training_batches
+from vae_lib.steps import at_work, autocast, prepare, training_batches
 from vae_lib.training import TrainConfig, affordable, progress_bar, refuse_or_tell
 from vae_lib.weights import describe_run, difference, load_pretrained, pretrained_path, round_to_half, save_pretrained
 
@@ -90,9 +90,9 @@ def fit_classifier(classifier, dataset, weights, config, name="classifier"):
 
     weights: (N,), of mean 1. History: one dict an epoch, {"epoch", "train_loss"}.
     """
-    home = next(classifier.parameters()).device
-    optimizer, targets, history = prepare(classifier, config), dataset.targets.float(), []
-    with back_to(home, classifier), progress_bar(config.epochs * len(dataset), name) as bar:
+    targets, history = dataset.targets.float(), []
+    with at_work(classifier), progress_bar(config.epochs * len(dataset), name) as bar:
+        optimizer = prepare(classifier, config)
         for epoch in range(1, config.epochs + 1):
             classifier.train()
             total = 0.0

@@ -16,6 +16,7 @@ from vae_lib.errors import LabError
 from vae_lib.files import replacing, writing
 from vae_lib.models import FCVAE, Autoencoder, ConvVAE, count_parameters
 from vae_lib.pictures import check_out, numbered, read_photos, save_pictures
+from vae_lib.steps import at_work
 from vae_lib.training import TrainConfig, fit, losses_on, summary
 from vae_lib.weights import load_pretrained, read_tensors, round_to_half, save_pretrained
 
@@ -37,32 +38,29 @@ def train(args):
 
     Under torchrun the processes train it together, and the first one writes.
     """
-    with distributed.joined():
-        train_here(args)
-
-
-def train_here(args):
-    """`train` in this process, alone or with others."""
     out = Path(args.out or f"runs/{args.data}-{args.model}.safetensors")
     checkpoint = out.with_suffix(".checkpoint")
     check_weights_path(out)
     config = TrainConfig(**{field.name: getattr(args, field.name) for field in dataclasses.fields(TrainConfig)})
     arguments = model_arguments(args)
-    if done := epochs_kept(checkpoint):
-        print(f"going on after epoch {done}, from {checkpoint}")
     try:
-        train_set, val_set, test_set = distributed.in_turn(
-            lambda: [load_dataset(args.data, split, args.size, args.crop, args.limit) for split in SPLITS]
-        )
-        torch.manual_seed(config.seed)
-        model = MODELS[args.model](train_set.image_shape, **arguments)
-        with writing(checkpoint):
-            record = fit(model, train_set, val_set, config, checkpoint=checkpoint, name=out.stem)
-        if distributed.rank() > 0:
+        with distributed.joined():
+            if done := epochs_kept(checkpoint):
+                print(f"going on after epoch {done}, from {checkpoint}")
+            train_set, val_set, test_set = distributed.in_turn(
+                lambda: [load_dataset(args.data, split, args.size, args.crop, args.limit) for split in SPLITS]
+            )
+            torch.manual_seed(config.seed)
+            model = MODELS[args.model](train_set.image_shape, **arguments)
+            with writing(checkpoint):
+                record = fit(model, train_set, val_set, config, checkpoint=checkpoint, name=out.stem)
+            writes = distributed.rank() == 0
+        if not writes:
             return
         round_to_half(model)
         record["test"] = losses_on(test_set, model, config)
-        record["vectors"] = attributes.vectors_for_record(model, train_set)
+        with at_work(model):
+            record["vectors"] = attributes.vectors_for_record(model, train_set)
         with writing(out):
             save_pretrained(out, model, record)
     except KeyboardInterrupt:
@@ -83,6 +81,8 @@ def check_weights_path(out):
 
 def check_place(out):
     """LabError, before long work, unless a file can be written there."""
+    if out.is_dir():
+        raise LabError(f"--out {out} is a folder; give the name of a file.")
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out.parent).close()

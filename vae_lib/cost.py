@@ -17,10 +17,10 @@ from vae_lib.steps import TrainingStep, on_device, prepare, train_epoch
 from vae_lib.training import TrainConfig
 
 CHANNELS = (32, 64, 128, 256)
-SERIES = {  # what grows -> (images, side, latent dimensions) of each point
+SERIES = {  # what grows -> (images, side of the images, latent dimensions) of each point
     "images": [(images, 32, 128) for images in (2_500, 5_000, 10_000, 20_000, 40_000)],
-    "side of the images": [(40_960 // side, side, 128) for side in (32, 64, 128, 256)],
-    "latent dimensions": [(2_500, 32, latent) for latent in (2, 8, 32, 128, 512, 2048)],
+    "side": [(40_960 // side, side, 128) for side in (32, 64, 128, 256)],
+    "latent": [(2_500, 32, latent) for latent in (2, 8, 32, 128, 512, 2048)],
 }
 
 

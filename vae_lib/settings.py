@@ -59,10 +59,10 @@ GPU = f"cuda:{LOCAL_RANK}" if LAUNCHED_BY_TORCHRUN else "cuda"
 DEVICE = torch.device(GPU if torch.cuda.is_available() else "cpu")
 
 
-def has_fast_bfloat16(device=DEVICE):
-    """True if the device multiplies bfloat16 faster than float32 (AVX512-BF16 or AMX; recent GPUs)."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+def has_fast_bfloat16(device=None):
+    """True if the device (default: DEVICE) multiplies bfloat16 faster than float32 (AVX512-BF16, AMX, recent GPUs)."""
+    if (device or DEVICE).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported()  # every CPU with AMX has it too
 
 

@@ -1,13 +1,14 @@
 """Our training loop against the textbook's, in one run: `vae benchmark`.
 
-Both loops start from the same weights and see the same images in the same order with the same noise. Each has a
-process of its own, and they take turns, epoch by epoch, so that neither profits from the other's settings and a busy
-machine slows both.
+Both loops start from the same weights and see the same images in the same order with the same noise; in float32 they
+end with the same losses. Each has a process of its own, and they take turns, epoch by epoch, so that neither profits
+from the other's settings and a busy machine slows both.
 """
 
 import multiprocessing
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -41,7 +42,7 @@ IMAGES = {  # shipped model -> images of a turn on a CPU, some seconds of the te
 STARTUP = """import time; start = time.perf_counter()
 import torch, torchvision; torch_done = time.perf_counter()
 import vae_lib; imported = time.perf_counter()
-train = vae_lib.load_dataset("cifar10"); vae_lib.to_float(train.images[:128]); end = time.perf_counter()
+train = vae_lib.load_dataset({name!r}, size={size}); vae_lib.to_float(train.images[:128]); end = time.perf_counter()
 print(torch_done - start, imported - torch_done, end - imported)
 """
 
@@ -104,14 +105,22 @@ def flops_per_image(model, x):
     return counter.get_total_flops() / len(x)
 
 
-def plain_loop(name, images, turns):
-    """The textbook's training: PIL, DataLoader, float32, one .item() a step -> (run epoch k -> mean loss, FLOPs)."""
-    architecture, config, data = recipe(name, turns)
-    torch.manual_seed(0)
-    model = build_model(architecture).to(settings.DEVICE)
+def with_plain_layers(model):
+    """The model with PyTorch's own transposed convolutions in place of ours, in place."""
     for layer in model.modules():
         if isinstance(layer, torch.nn.ConvTranspose2d):
-            layer.__class__ = torch.nn.ConvTranspose2d  # PyTorch's own layer, not ours
+            layer.__class__ = torch.nn.ConvTranspose2d
+    return model
+
+
+def plain_loop(name, images, turns):
+    """The textbook's training: PIL, DataLoader without workers, float32, one .item() a step.
+
+    -> (function: run epoch k -> mean loss per image, floating-point operations per image).
+    """
+    architecture, config, data = recipe(name, turns)
+    torch.manual_seed(0)
+    model = with_plain_layers(build_model(architecture)).to(settings.DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay)
     train = training_images(data, images)
     if data["name"] == "celeba" and train.source == "real":
@@ -151,13 +160,16 @@ def our_loop(name, images, turns):
 def peak_memory():
     """Most memory that this process has held, in MiB: resident (Linux only), and on a GPU; None if unknown."""
     status = Path("/proc/self/status")
-    resident = int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024 if status.exists() else None
-    return resident, torch.cuda.max_memory_allocated() / 2**20 if settings.DEVICE.type == "cuda" else None
+    found = re.search(r"VmHWM:\s+(\d+)", status.read_text()) if status.exists() else None
+    return found and int(
+        found[1]
+    ) / 1024, torch.cuda.max_memory_allocated() / 2**20 if settings.DEVICE.type == "cuda" else None
 
 
 def serve(loop, pipe):
     """In a process of its own: run each epoch that comes through the pipe, send back (loss, seconds)."""
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (the parent has said what the data are)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and the parent this
     run, flops = loop()
     pipe.send(flops)
     while (epoch := pipe.recv()) is not None:
@@ -184,15 +196,15 @@ def compare(name, images, turns):
             result[kind] = {"images_per_second": []}
             result["flops_per_image"] = pipes[kind].recv() or result["flops_per_image"]
         for epoch in range(1, turns + 2):
-            for kind, pipe in pipes.items():
+            for kind, pipe in list(pipes.items())[:: 1 if epoch % 2 else -1]:  # neither is always the first
                 pipe.send(epoch)
                 result[kind]["loss"], seconds = pipe.recv()
                 result[kind]["images_per_second"] += [images / seconds] if epoch > 1 else []
         for kind, pipe in pipes.items():
             pipe.send(None)
             result[kind]["memory"], result[kind]["gpu_memory"] = pipe.recv()
-    except EOFError:
-        raise LabError(f"A process that trains {name} has ended early; its last words stand above.") from None
+    except (EOFError, ConnectionError):
+        raise LabError(f"A process that trains {name} has ended early; if it said why, that stands above.") from None
     rates = result["ours"]["images_per_second"], result["plain"]["images_per_second"]
     return result | {"ratios": [fast / slow for fast, slow in zip(*rates)]}
 
@@ -209,27 +221,32 @@ def matmul_rate(dtype):
     return 2 * n**3 / statistics.median(seconds[3:])
 
 
-def startup():
+def startup(data):
     """Seconds to import torch and torchvision, then vae_lib, then to have the first batch: medians of three starts."""
-    rows = []
+    rows, code = [], STARTUP.format(name=data["name"], size=data["image_shape"][-1])
     for _ in range(3):
-        output = subprocess.run([sys.executable, "-c", STARTUP], capture_output=True, text=True, check=True).stdout
-        rows.append([float(word) for word in output.split()[-3:]])
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        if done.returncode:
+            raise LabError(f"vae_lib could not be started again: {done.stderr.strip().splitlines()[-1]}")
+        rows.append([float(word) for word in done.stdout.split()[-3:]])
     return dict(zip(("torch_and_torchvision", "vae_lib", "first_batch"), map(statistics.median, zip(*rows))))
 
 
 def run(names, turns, images=None):
     """Compare the loops on the named shipped models, printing a line for each: -> everything measured, JSON-able."""
+    data = {name: recipe(name, turns)[2] for name in names}
+    few = {name: images or (IMAGES[name] if settings.DEVICE.type == "cpu" else None) for name in names}
+    train = {name: training_images(data[name], few[name]) for name in names}  # what is missing is told before the work
     precision = "bfloat16" if settings.has_fast_bfloat16() else "float32"
-    rates = {kind: matmul_rate(getattr(torch, kind)) for kind in ("float32", "bfloat16")}
-    report = {**settings.surroundings(), "matmul_flops_per_second": rates, "startup_seconds": startup(), "models": {}}
+    rates = {kind: matmul_rate(getattr(torch, kind)) for kind in sorted({"float32", precision})}
+    report = {**settings.surroundings(), "matmul_flops_per_second": rates, "startup_seconds": startup(data[names[0]])}
     print(", ".join(f"{kind} {rate / 1e12:.2f} TFLOP/s" for kind, rate in rates.items()), "in products of matrices")
     print(", ".join(f"{part} {seconds:.2f} s" for part, seconds in report["startup_seconds"].items()), "to start")
-    print(f"{'':16} {'images/s: textbook':>22} {'ours':>23} {'ratio':>18} {'loss':>7} {'of peak':>8} {'MiB':>12}")
+    print("images/s and ratio: medians of the epochs (lowest to highest); loss: ours / textbook - 1; of peak: ours")
+    print(f"{'':16} {'textbook':>24} {'ours':>28} {'ratio':>21} {'loss':>7} {'of peak':>8} {'peak MiB':>12}  data")
+    report["models"] = {}
     for name in names:
-        few = IMAGES[name] if settings.DEVICE.type == "cpu" else None  # a GPU needs all to be busy for a while
-        train = training_images(recipe(name, turns)[2], images or few)
-        result = compare(name, len(train), turns) | {"data": str(train)}
+        result = compare(name, len(train[name]), turns) | {"data": f"{train[name].source} {data[name]['name']}"}
         speed = statistics.median(result["ours"]["images_per_second"])
         result["share_of_peak"] = speed * result["flops_per_image"] / rates[precision]
         report["models"][name] = result
@@ -238,13 +255,16 @@ def run(names, turns, images=None):
 
 
 def line(name, result):
-    """One model's row of the table: medians (lowest to highest)."""
+    """One model's row of the table."""
     plain, ours = (
-        f"{statistics.median(rates):7,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
+        f"{statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
         for rates in (result[kind]["images_per_second"] for kind in ("plain", "ours"))
     )
     ratios = result["ratios"]
     ratio = f"{statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
     loss = result["ours"]["loss"] / result["plain"]["loss"] - 1
     memory = "/".join(f"{result[kind]['memory'] or float('nan'):,.0f}" for kind in ("plain", "ours"))
-    return f"{name:16} {plain:>22} {ours:>23} {ratio:>18} {loss:+7.2%} {result['share_of_peak']:8.1%} {memory:>12}"
+    data = f"{result['data']}, {result['images']:,}"
+    return (
+        f"{name:16} {plain:>24} {ours:>28} {ratio:>21} {loss:+7.2%} {result['share_of_peak']:8.1%} {memory:>12}  {data}"
+    )

@@ -12,23 +12,32 @@ from vae_lib.losses import elbo_loss
 STEPS_BEFORE_RECORDING = 3  # libraries allocate and choose their kernels in the first steps on a GPU
 
 
-def prepare(model, config):
-    """Put the model where and how it trains fastest, in place: -> its optimiser."""
-    settings.keep_freed_memory()
-    model.to(settings.DEVICE, memory_format=torch.channels_last)  # convolutions are faster in this layout
-    on_gpu = settings.DEVICE.type == "cuda"
-    lr = torch.tensor(config.lr, device=settings.DEVICE) if on_gpu else config.lr  # a recorded step reads it anew
-    decay = config.weight_decay
-    return torch.optim.AdamW(model.parameters(), lr, weight_decay=decay, fused=True, capturable=on_gpu)
+def to_device(model):
+    """Put the model where and how it works fastest, in place."""
+    return model.to(settings.DEVICE, memory_format=torch.channels_last)  # convolutions are faster in this layout
 
 
 @contextmanager
-def back_to(home, model):
-    """Bring the model back when its training has ended, however it has ended: lessons do their sums on the CPU."""
+def at_work(model):
+    """Inside, the model is on the GPU, if there is one; then it is where it was, since lessons do sums on the CPU."""
+    home = next(model.parameters()).device
     try:
-        yield
+        yield to_device(model)
     finally:
         model.to(home)
+
+
+def prepare(model, config):
+    """Put the model on its device, in place: -> its optimiser."""
+    settings.keep_freed_memory()
+    to_device(model)
+    lr, on_gpu = config.lr, settings.DEVICE.type == "cuda"
+    if on_gpu:
+        lr = torch.tensor(float(lr), device=settings.DEVICE)  # where a recorded step reads it anew
+    decay = config.weight_decay
+    optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=decay, fused=True, capturable=on_gpu)
+    optimizer._warned_capturable_if_run_uncaptured = True  # no warning for the steps before the recording
+    return optimizer
 
 
 def autocast(device, precision):
@@ -97,7 +106,7 @@ class TrainingStep:
         self.device = next(model.parameters()).device
         self.noise = torch.Generator(self.device)
         self.totals = torch.zeros(3, device=self.device)  # there, since reading a number would wait for it
-        self.recordable = self.device.type == "cuda" and distributed.world_size() == 1
+        self.recordable = self.device.type == "cuda" and not distributed.is_active()
         self.graph, self.done = None, 0
 
     def __call__(self, x, weight=1.0):
@@ -131,7 +140,7 @@ class TrainingStep:
     def replay(self, x):
         """The step from its recording, which always reads its images from the same place."""
         if self.graph is None:
-            self.x = x.clone()
+            self.x = torch.empty_like(x)
             self.graph = torch.cuda.CUDAGraph()
             self.graph.register_generator_state(self.noise)
             with torch.cuda.graph(self.graph):  # records only
@@ -144,12 +153,12 @@ def train_epoch(step, dataset, epoch, advance):
     """One pass over the data: -> the means per image (loss, reconstruction, kl) while the weights move.
 
     All randomness comes from (config.seed, epoch), so an epoch can be repeated exactly after an interruption.
-    advance(n) is called after each batch of n images.
+    advance(n) is called after each batch of n images, those of other processes included.
     """
     step.model.train()
     step.totals.zero_()
     step.noise.manual_seed(1_000_003 * step.config.seed + epoch + 7_368_787 * distributed.rank())
     for _, x, weight in training_batches(dataset, step.optimizer, step.config, epoch, step.device):
         step(x, weight)
-        advance(len(x) * distributed.world_size())
+        advance(round(len(x) * distributed.world_size() / weight) if weight else 0)
     return (distributed.total(step.totals) / len(dataset)).tolist()

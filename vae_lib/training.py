@@ -18,7 +18,7 @@ from vae_lib.errors import LabError
 from vae_lib.losses import LIKELIHOODS, ElboLoss
 from vae_lib.metrics import evaluate
 from vae_lib.models import build_model
-from vae_lib.steps import TrainingStep, autocast, back_to, on_device, prepare, train_epoch
+from vae_lib.steps import TrainingStep, at_work, autocast, on_device, prepare, train_epoch
 from vae_lib.weights import (
     copy_state,
     describe_run,
@@ -109,7 +109,8 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
     train, val: ImageDataset; val=None: no early stopping. The model ends with the weights of its best validation
     loss (of the last epoch without val), where it was before: on a GPU it is only to be trained. checkpoint: a path,
     written after every epoch; if it is there, the run goes on from it, and ends with the same weights as an
-    uninterrupted one. Under torchrun all processes call this together; the first one writes.
+    uninterrupted one (on a CPU, with as many processes). Inside `distributed.joined()` the processes of torchrun
+    train together, and the first one writes.
     record: config, model, data, history (one dict an epoch: train_loss, train_reconstruction, train_kl, val_...,
     seconds; losses per image), best_epoch, stopped_early, seconds, processes, device, versions, profile.
     Raises LabError if the loss stops being finite (the model then holds the last good weights), or if the
@@ -117,12 +118,35 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
     """
     if len(train) == 0 or (val is not None and len(val) == 0):
         raise LabError("The training or validation set is empty; give at least one image, or val=None.")
+    if settings.LAUNCHED_BY_TORCHRUN and not distributed.is_active():
+        raise LabError(
+            "torchrun started this program, but fit is not called inside `with vae_lib.distributed.joined():`."
+        )
     if config.batch_size < distributed.world_size():
         raise LabError(
             f"A batch of {config.batch_size} cannot be shared by {distributed.world_size()} processes: "
             "start fewer, or make the batch larger."
         )
-    home = next(model.parameters()).device
+    with at_work(model):
+        run, history, best = run_epochs(model, train, val, config, checkpoint, progress, name)
+    model.load_state_dict(best)
+    model.eval()
+    record = {
+        **run,
+        "history": history,
+        "best_epoch": best_epoch(history),
+        "stopped_early": len(history) < config.epochs,
+        "seconds": sum(row["seconds"] for row in history),
+        "processes": distributed.world_size(),
+        **settings.surroundings(),
+    }
+    if progress:
+        print(f"{name}: trained on {summary(record)}")
+    return record
+
+
+def run_epochs(model, train, val, config, checkpoint, progress, name):
+    """The epochs of `fit`, on the device where the model is: -> (description of the run, history, best weights)."""
     optimizer = prepare(model, config)
     run = describe_run(model, train, val, config)
     history, best = [], copy_state(model)
@@ -132,7 +156,7 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
     step = TrainingStep(DistributedDataParallel(model) if distributed.is_active() else model, optimizer, config)
     train, val = on_device(train), None if val is None else on_device(val)
     bar = progress_bar(config.epochs * len(train), name, len(history) * len(train), not progress)
-    with back_to(home, model), bar:
+    with bar:
         while len(history) < config.epochs and not is_stopped(history, config):
             epoch = len(history) + 1
             start = time.perf_counter()
@@ -156,24 +180,12 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
             bar.set_postfix(shown, refresh=False)
             if checkpoint is not None and distributed.rank() == 0:
                 save_checkpoint(checkpoint, model, optimizer, best, {**run, "history": history})
-    model.load_state_dict(best)
-    model.eval()
-    record = {
-        **run,
-        "history": history,
-        "best_epoch": best_epoch(history),
-        "stopped_early": len(history) < config.epochs,
-        "seconds": sum(row["seconds"] for row in history),
-        "processes": distributed.world_size(),
-        **settings.surroundings(),
-    }
-    if progress:
-        print(f"{name}: trained on {summary(record)}")
-    return record
+    return run, history, best
 
 
 def validate(model, val, config):
     """Mean (loss, reconstruction, kl) of the validation set, one draw of z; of several processes each does a share."""
+    distributed.share_buffers(model)
     share = val.select(slice(distributed.rank(), None, distributed.world_size()))
     sums = torch.zeros(3, dtype=torch.float64, device=settings.DEVICE)
     if len(share):
@@ -188,15 +200,17 @@ def resume_everywhere(checkpoint, model, optimizer, run):
 
     The other processes may be on machines that do not see the file, so they get what is in it.
     """
-    content = distributed.from_first(checkpoint.read_bytes() if checkpoint.exists() else None)
-    if content is None:
-        return [], copy_state(model)
-    if distributed.rank() == 0:
-        return resume(checkpoint, model, optimizer, run)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / checkpoint.name
-        copy.write_bytes(content)
-        return resume(copy, model, optimizer, run)
+    history, best, content = [], copy_state(model), None
+    if distributed.rank() == 0 and checkpoint.exists():
+        history, best = resume(checkpoint, model, optimizer, run)
+        content = checkpoint.read_bytes()
+    content = distributed.from_first(content)
+    if distributed.rank() > 0 and content is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / checkpoint.name
+            copy.write_bytes(content)
+            history, best = resume(copy, model, optimizer, run)
+    return history, best
 
 
 def is_stopped(history, config):
@@ -256,7 +270,8 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
         record.setdefault("repeats", []).append(repeat)
     if writes_results:
         if weights:
-            record["vectors"] = vectors_for_record(model, train)
+            with at_work(model):
+                record["vectors"] = vectors_for_record(model, train)
             save_pretrained(name, model, record)
         else:
             save_record(name, record)
@@ -298,10 +313,11 @@ def load_or_repeat(name, train, val):
 
 def losses_on(dataset, model, config):
     """{"posterior_mean": [loss, reconstruction, kl], "one_sample": [...]} of a trained model, per image."""
-    return {
-        kind: list(evaluate(model, dataset, config.beta, config.likelihood, sample=kind == "one_sample"))
-        for kind in ("posterior_mean", "one_sample")
-    }
+    with at_work(model):
+        return {
+            kind: list(evaluate(model, dataset, config.beta, config.likelihood, sample=kind == "one_sample"))
+            for kind in ("posterior_mean", "one_sample")
+        }
 
 
 def summary(record):
