@@ -13,7 +13,8 @@ import torch
 
 from vae_lib import LabError, TrainConfig, distributed, fit, settings, training
 from vae_lib.__main__ import main
-from vae_lib.models import Autoencoder
+from vae_lib.metrics import evaluate
+from vae_lib.models import Autoencoder, ConvVAE
 from vae_lib.weights import read_tensors
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "vae_lib"]
@@ -72,6 +73,21 @@ def test_more_processes_than_gpus(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     with pytest.raises(LabError, match="give --nproc_per_node=2"), distributed.joined():
         pass
+
+
+def test_validation_is_with_the_first_ones_statistics(tiny, monkeypatch):
+    monkeypatch.setattr(distributed, "is_active", lambda: True)
+    monkeypatch.setattr(distributed, "world_size", lambda: 1)
+    monkeypatch.setattr(distributed, "rank", lambda: 0)
+    monkeypatch.setattr("torch.distributed.broadcast", lambda buffer, source: buffer.fill_(2 + source))
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor: None)
+    model, same = (ConvVAE((1, 8, 8), channels=(4,), latent_dim=2, batch_norm=True) for _ in range(2))
+    same.load_state_dict(model.state_dict())
+    for buffer in same.buffers():
+        buffer.fill_(2)
+    config = TrainConfig(precision="float32")
+    expected = evaluate(same, tiny, sample=True)
+    assert training.validate(model, tiny, config) == pytest.approx(list(expected))
 
 
 def test_only_the_first_process_writes(here, monkeypatch):
