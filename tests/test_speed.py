@@ -65,11 +65,14 @@ def test_the_textbook_sees_the_same_pixels(tiny, tmp_path):
     items = speed.PILImages(tiny)
     assert torch.equal(torch.stack([x for x, _ in items]), to_float(tiny.images)) and len(items) == len(tiny)
     smooth = np.add.outer(np.arange(218), np.arange(178))[..., None] // np.array([2, 3, 4])
-    Image.fromarray(smooth.astype(np.uint8)).save(tmp_path / "1.jpg", quality=95)
-    folder = folders.ImageFolder(tmp_path, "", (), lambda split: (["1.jpg"], []), None)
-    ours = folders.decode_image(tmp_path / "1.jpg", 64, 148)
+    root = tmp_path / "celeba" / "img_align_celeba"
+    root.mkdir(parents=True)
+    for name, picture in (("1.jpg", smooth), ("0.jpg", 255 - smooth)):
+        Image.fromarray(picture.astype(np.uint8)).save(root / name, quality=95)
+    folder = folders.ImageFolder(root, "", (), lambda split: (["1.jpg", "0.jpg"], []), None)
+    ours = folders.decode_image(root / "1.jpg", 64, 148)
     dataset = tiny.with_images(torch.from_numpy(ours.copy())[None], torch.zeros(1))
-    ((x, _),) = [speed.PILFiles(dataset, folder, 148)[0]]
+    ((x, _),) = speed.pil_files(dataset, folder, 148)
     assert (x - to_float(dataset.images[0])).abs().max() < 1.5 / 255
 
 

@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
+from torchvision.datasets import ImageFolder
 
 from vae_lib import folders, settings
 from vae_lib.data import DATASETS, load_dataset
@@ -62,22 +63,14 @@ class PILImages(torch.utils.data.Dataset):
         return self.transform(Image.fromarray(self.arrays[index])), self.targets[index]
 
 
-class PILFiles(torch.utils.data.Dataset):
-    """What torchvision's CelebA does for each item: open the file, cut, resize -> float tensor."""
-
-    def __init__(self, dataset, folder, crop):
-        size = dataset.image_shape[-1]
-        self.paths = [folder.root / name for name in folder.choose("train")[0][: len(dataset)]]
-        self.targets = dataset.targets
-        self.transform = transforms.Compose(
-            [transforms.CenterCrop(crop), transforms.Resize(size), transforms.ToTensor()]
-        )
-
-    def __len__(self):
-        return len(self.paths)
-
-    def __getitem__(self, index):
-        return self.transform(Image.open(self.paths[index])), self.targets[index]
+def pil_files(dataset, folder, crop):
+    """The files of a dataset's images as torchvision's ImageFolder gives them: open, cut, resize -> float tensor."""
+    size = dataset.image_shape[-1]
+    cut = transforms.Compose([transforms.CenterCrop(crop), transforms.Resize(size), transforms.ToTensor()])
+    items = ImageFolder(folder.root.parent, cut, allow_empty=True)
+    places = {path: i for i, (path, _) in enumerate(items.samples)}
+    names = folder.choose("train")[0][: len(dataset)]
+    return torch.utils.data.Subset(items, [places[str(folder.root / name)] for name in names])
 
 
 def recipe(name, turns):
@@ -124,7 +117,7 @@ def plain_loop(name, images, turns):
     optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay)
     train = training_images(data, images)
     if data["name"] == "celeba" and train.source == "real":
-        items = PILFiles(train, folders.find_celeba(), train.crop or DATASETS["celeba"].crop)
+        items = pil_files(train, folders.find_celeba(), train.crop or DATASETS["celeba"].crop)
     else:
         items = PILImages(train)
 
