@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -165,11 +166,12 @@ def serve(loop, pipe):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and the parent this
     run, flops = loop()
     pipe.send(flops)
-    while (epoch := pipe.recv()) is not None:
-        start = time.perf_counter()
-        loss = run(epoch)
-        pipe.send((loss, time.perf_counter() - start))
-    pipe.send(peak_memory())
+    with suppress(EOFError, ConnectionError):  # the parent is gone
+        while (epoch := pipe.recv()) is not None:
+            start = time.perf_counter()
+            loss = run(epoch)
+            pipe.send((loss, time.perf_counter() - start))
+        pipe.send(peak_memory())
 
 
 def compare(name, images, turns):
