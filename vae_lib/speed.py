@@ -155,9 +155,8 @@ def peak_memory():
     """Most memory that this process has held, in MiB: resident (Linux only), and on a GPU; None if unknown."""
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s+(\d+)", status.read_text()) if status.exists() else None
-    return found and int(
-        found[1]
-    ) / 1024, torch.cuda.max_memory_allocated() / 2**20 if settings.DEVICE.type == "cuda" else None
+    resident = int(found[1]) / 1024 if found else None
+    return resident, torch.cuda.max_memory_allocated() / 2**20 if settings.DEVICE.type == "cuda" else None
 
 
 def serve(loop, pipe):
