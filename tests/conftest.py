@@ -55,6 +55,15 @@ def use_profile(monkeypatch):
 
 
 @pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
 def tiny():
     """64 images of 1x8x8 in 10 classes, each class a random black-and-white pattern; called real."""
     patterns = np.random.default_rng(0).integers(0, 2, (10, 1, 8, 8), dtype=np.uint8) * 255

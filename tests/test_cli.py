@@ -49,15 +49,6 @@ def start(arguments, folder, **options):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty working folder."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
 def tiny_model(tmp_path):
     """Path of a small, untrained model with vectors for three attributes."""
     torch.manual_seed(0)

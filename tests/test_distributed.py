@@ -20,13 +20,6 @@ from vae_lib.weights import read_tensors
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "vae_lib"]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty working folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def start_two(arguments):
     """The command in two processes, without data."""
     environment = os.environ | {"VAE_PROFILE": "quick", "VAE_DATA_DIR": "nowhere"}
