@@ -5,12 +5,14 @@ NBCONVERT = .venv/bin/jupyter nbconvert --log-level WARN
 EXECUTE = $(NBCONVERT) --to notebook --execute --ExecutePreprocessor.timeout=-1 \
 	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False
 
-.PHONY: help notebooks test test-browser lab render html release grade formgrader clean
+.PHONY: help notebooks test test-browser test-faults test-stability lab render html release grade formgrader clean
 
 help:
 	@echo "make notebooks   set up, run every notebook, write .ipynb and HTML to build/"
 	@echo "make test        set up, run ruff and all tests, re-execute every notebook"
 	@echo "make test-browser  the widgets in Chromium (skipped where there is none)"
+	@echo "make test-faults   the whole fault suite, with its table (20 minutes)"
+	@echo "make test-stability  the whole test suite five times, in random order (half an hour)"
 	@echo "make lab         set up, open JupyterLab"
 	@echo "make html        the notebooks as they are, as pages to read offline, in build/html/"
 	@echo "make release     the students' version, without solutions, in build/release/"
@@ -54,6 +56,16 @@ test: .venv/.grading
 test-browser: .venv/.ready
 	.venv/bin/pip install --quiet --disable-pip-version-check -e .[browser]
 	.venv/bin/pytest -m browser -rs tests/test_browser.py
+
+test-faults: .venv/.grading
+	OMP_NUM_THREADS=1 .venv/bin/pytest -m "not browser" -rs --numprocesses logical --dist loadscope tests/faults
+
+test-stability: .venv/.grading
+	for seed in 1 2 3 4 5; do \
+	  OMP_NUM_THREADS=1 .venv/bin/pytest --nbval-lax --numprocesses logical --dist loadscope --no-loadscope-reorder \
+	    --random-order-bucket=module --random-order-seed=$$seed tests && \
+	  OMP_NUM_THREADS=1 .venv/bin/pytest --nbval-lax --numprocesses logical --dist loadscope notebooks || exit 1; \
+	done
 
 lab: .venv/.ready
 	.venv/bin/jupyter lab notebooks

@@ -1,6 +1,7 @@
 """Every test works in its own folders, in the quick profile, without a network."""
 
 import socket
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from vae_lib import data, settings
 from vae_lib.data import ImageDataset
 
+FAULTS = settings.REPOSITORY / "build" / "faults.md"  # written from what the tests in faults/ note
 TABLE = settings.REPOSITORY / "build" / "autograder.md"  # written by test_exercises.py
 
 
@@ -21,6 +23,18 @@ def pytest_terminal_summary(terminalreporter):
     if TABLE.exists():
         terminalreporter.section("what the tests of the exercises made of right and wrong answers")
         terminalreporter.write(TABLE.read_text())
+    reports = chain(terminalreporter.getreports("passed"), terminalreporter.getreports("failed"))
+    faults = [(*row, report.passed) for report in reports for key, row in report.user_properties if key == "fault"]
+    if faults:
+        lines = [
+            f"| {fault} | {tries:,} | {outcome if passed else 'FAILED'} | {sentence} |"
+            for fault, tries, outcome, sentence, passed in faults
+        ]
+        table = "\n".join(["| Fault | Tries | Outcome | The person reads |", "|---|---|---|---|", *lines, ""])
+        FAULTS.parent.mkdir(exist_ok=True)
+        FAULTS.write_text(table, encoding="utf-8")
+        terminalreporter.section("faults")
+        terminalreporter.write(table)
 
 
 @pytest.fixture(autouse=True)

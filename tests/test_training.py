@@ -244,8 +244,8 @@ def test_a_real_explosion_is_caught(tiny):
     [
         ({"batch_size": 0}, "batch_size=0"),
         ({"epochs": 2.5}, "epochs=2.5"),
-        ({"lr": -1.0}, "lr must be above 0"),
-        ({"beta": float("nan")}, "beta and weight_decay at least 0"),
+        ({"lr": -1.0}, "lr=-1.0.: give a finite number above 0"),
+        ({"beta": float("nan")}, "beta=nan.: give a finite number of at least 0"),
         ({"likelihood": "l1"}, "choose one of mse, bce"),
         ({"schedule": "cosine"}, "choose one of constant, one-cycle"),
         ({"precision": "int8"}, "choose one of auto, float32, bfloat16"),

@@ -113,7 +113,7 @@ def manipulate(model, images_or_latents, vector, weights):
 
     images_or_latents: images (N, C, H, W), encoded to their posterior means, or codes (N, latent_dim); for a single
     one, (C, H, W) or (latent_dim,), the result is (len(weights), C, H, W). Weight 0 gives the reconstruction.
-    Raises LabError for wrong shapes.
+    Raises LabError for wrong shapes, and for values that are not finite.
     """
     if tuple(vector.shape) != (model.latent_dim,):
         raise LabError(f"The vector has the shape {tuple(vector.shape)}; this model's codes are ({model.latent_dim},).")
@@ -122,4 +122,6 @@ def manipulate(model, images_or_latents, vector, weights):
     codes = torch.stack([as_code(model, a) for a in images_or_latents])
     steps = torch.as_tensor(weights, dtype=codes.dtype, device=codes.device)[:, None] * vector.to(codes.device)
     moved = codes[:, None] + steps  # (N, weights, latent_dim)
+    if not torch.isfinite(moved).all():
+        raise LabError("The vector times its weights is not finite; look for NaN, or use smaller weights.")
     return torch.stack([model.decode(walk) for walk in moved])

@@ -6,7 +6,6 @@ Everything is written under a temporary name and renamed, so a folder <key> is w
 import json
 import os
 import shutil
-import time
 import uuid
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vae_lib import settings
-from vae_lib.files import replacing
+from vae_lib.files import reason, remove_leftovers, replacing
 
 
 class Block(NamedTuple):
@@ -35,15 +34,14 @@ def cached(key, decode):
     (only temporary folders are left, removed later). Without a writable disk, it works from memory.
     """
     folder = cache_folder() / key
-    if folder.is_dir():
-        try:
-            return open_block(folder)
-        except (OSError, ValueError, EOFError):  # damaged after it was written: make it again
-            shutil.rmtree(folder, ignore_errors=True)
+    if (block := open_block(folder)) is not None:
+        return block
     problem = None
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
-        remove_leftovers(parts_folder(key))
+        remove_leftovers(cache_folder(), ".building-*")
+        remove_leftovers(cache_folder(), ".parts-*", hours=24, keep=parts_folder(key))
+        shutil.rmtree(folder, ignore_errors=True)  # if it is there, it was damaged after it was written
         temporary = cache_folder() / f".building-{uuid.uuid4().hex}"
         try:
             temporary.mkdir()
@@ -52,11 +50,15 @@ def cached(key, decode):
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        problem = error
+        problem = reason(error)
     shutil.rmtree(parts_folder(key), ignore_errors=True)
-    if folder.is_dir():  # perhaps of another process, which was first: its folder is as good
-        return open_block(folder)
-    warnings.warn(f"No cache could be written ({problem}); decoding again each time.", stacklevel=2)
+    if (block := open_block(folder)) is not None:  # perhaps of another process, which was first: it is as good
+        return block
+    warnings.warn(
+        f"No cache could be written to {cache_folder()} ({problem}), so the images are decoded again each time; make "
+        "room there, or let somebody who may write there load the dataset once.",
+        stacklevel=2,
+    )
     images, targets, skipped = zip(*decode())
     return Block(np.concatenate(images), np.concatenate(targets), list(chain.from_iterable(skipped)))
 
@@ -67,9 +69,20 @@ def cache_folder():
 
 
 def open_block(folder):
-    """What write_blocks wrote, memory-mapped copy-on-write: pages are read on demand, the files cannot change."""
-    images, targets = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("images", "targets"))
-    return Block(images, targets, json.loads((folder / "skipped.json").read_text(encoding="utf-8")))
+    """What write_blocks wrote, or None if it is absent or damaged.
+
+    Memory-mapped copy-on-write: pages are read on demand, the files cannot change.
+    """
+    try:
+        images, targets = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("images", "targets"))
+        skipped = json.loads((folder / "skipped.json").read_text(encoding="utf-8"))
+        whole = all(array.offset + array.nbytes == os.path.getsize(array.filename) for array in (images, targets))
+        kinds = images.dtype, images.ndim, targets.dtype, len(targets), type(skipped)
+        return (
+            Block(images, targets, skipped) if whole and kinds == (np.uint8, 4, np.int64, len(images), list) else None
+        )
+    except Exception:  # a damaged file raises almost anything
+        return None
 
 
 def write_blocks(folder, blocks):
@@ -105,7 +118,7 @@ def in_parts(key, n, decode_part, length):
         try:
             with np.load(part_path(key, start, length)) as file:
                 return Block(file["images"], file["targets"], file["skipped"].tolist())
-        except Exception:  # absent, or damaged in one of many ways
+        except Exception:  # absent, or damaged: then it raises almost anything
             return decode_part(slice(start, start + length))
 
     with ThreadPoolExecutor(1) as background:
@@ -133,13 +146,3 @@ def part_path(key, start, length):
 def parts_folder(key):
     """Where the parts of an unfinished decoding lie."""
     return cache_folder() / f".parts-{key}"
-
-
-def remove_leftovers(keep):
-    """Remove what killed builds left: half-written folders after an hour, decoded parts (but `keep`) after a day."""
-    for pattern, seconds in ((".building-*", 3_600), (".parts-*", 86_400)):
-        for folder in cache_folder().glob(pattern):
-            with suppress(FileNotFoundError):  # its owner has just renamed it
-                written = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-                if folder != keep and time.time() - written > seconds:
-                    shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,6 @@
 """What the commands of the command line do: a function for each, which takes the parsed arguments."""
 
 import dataclasses
-import json
 import math
 import tempfile
 from inspect import signature
@@ -13,7 +12,7 @@ import torch.nn.functional as F
 from vae_lib import attributes, cost, distributed, latent, settings, speed
 from vae_lib.data import SPLITS, load_dataset, show_setup, to_float
 from vae_lib.errors import LabError
-from vae_lib.files import replacing, writing
+from vae_lib.files import replacing, write_json, writing
 from vae_lib.models import FCVAE, Autoencoder, ConvVAE, count_parameters
 from vae_lib.pictures import check_out, numbered, read_photos, save_pictures
 from vae_lib.steps import at_work
@@ -52,8 +51,7 @@ def train(args):
             )
             torch.manual_seed(config.seed)
             model = MODELS[args.model](train_set.image_shape, **arguments)
-            with writing(checkpoint):
-                record = fit(model, train_set, val_set, config, checkpoint=checkpoint, name=out.stem)
+            record = fit(model, train_set, val_set, config, checkpoint=checkpoint, name=out.stem)
             writes = distributed.rank() == 0
         if not writes:
             return
@@ -61,8 +59,7 @@ def train(args):
         record["test"] = losses_on(test_set, model, config)
         with at_work(model):
             record["vectors"] = attributes.vectors_for_record(model, train_set)
-        with writing(out):
-            save_pretrained(out, model, record)
+        save_pretrained(out, model, record)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(what_is_kept(checkpoint)) from None
     checkpoint.unlink(missing_ok=True)
@@ -265,7 +262,7 @@ def benchmark(args):
     """Our training loop against the textbook's: prints a table, writes all that was measured as JSON."""
     check_place(args.out)
     show_setup()
-    write_json(args.out, speed.run(args.models or list(speed.IMAGES), args.turns, args.images))
+    write_json(args.out, speed.run(args.models or list(speed.IMAGES), args.turns, args.images), indent=1)
     print(f"written: {args.out}")
 
 
@@ -280,11 +277,5 @@ def growth(args):
     results = cost.run()
     with writing(args.out), replacing(args.out) as temporary:
         plot_growth(results, settings.hardware()).savefig(temporary, format="png", metadata={"Software": None})
-    write_json(args.out.with_suffix(".json"), {**settings.surroundings(), "series": results})
+    write_json(args.out.with_suffix(".json"), {**settings.surroundings(), "series": results}, indent=1)
     print(f"written: {args.out} and {args.out.with_suffix('.json')}")
-
-
-def write_json(path, report):
-    """Write a report, all or nothing."""
-    with writing(path), replacing(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=1), encoding="utf-8")

@@ -1,9 +1,12 @@
-"""Files and folders are written all or nothing."""
+"""Files and folders are written all or nothing, and what killed processes left is removed."""
 
+import glob
+import json
 import os
 import shutil
+import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from safetensors import SafetensorError
 
@@ -17,15 +20,31 @@ def replacing(path):
     After an error, nothing has changed. A folder replaces an empty one at most.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent, f".{'[0-9a-f]' * 32}-{glob.escape(path.name)}")
     temporary = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        remove(temporary)
+
+
+def remove_leftovers(folder, pattern, hours=1, keep=None):
+    """Remove files and folders of this pattern, but `keep`, in which nothing was written for hours: their processes
+    were killed."""
+    for leftover in folder.glob(pattern):
+        with suppress(OSError):  # its owner has just renamed it, or it is another user's
+            written = max(path.stat().st_mtime for path in (leftover, *leftover.rglob("*")))
+            if leftover != keep and time.time() - written > 3_600 * hours:
+                remove(leftover)
+
+
+def remove(path):
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -34,5 +53,26 @@ def writing(path):
     try:
         yield
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LabError(f"{path} cannot be written ({reason}); make room there, or choose another place.") from None
+        raise LabError(
+            f"{path} cannot be written ({reason(error)}); make room there, or choose another place."
+        ) from None
+
+
+@contextmanager
+def reading(path):
+    """LabError, naming the path and the reason, if the disk refuses what is read inside."""
+    try:
+        yield
+    except OSError as error:
+        raise LabError(f"{path} cannot be read ({reason(error)}); see to its disk and permissions.") from None
+
+
+def reason(error):
+    """What an error of the operating system says, without the path."""
+    return getattr(error, "strerror", None) or error
+
+
+def write_json(path, value, indent=None):
+    """Write a JSON-able value, all or nothing; LabError if the disk refuses."""
+    with writing(path), replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=indent), encoding="utf-8")

@@ -5,20 +5,24 @@ Each dataset has find_*() -> an ImageFolder, whose `choose(split)` names the fil
 
 import hashlib
 import os
+import sys
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import torch
 import torchvision
 from PIL import Image, ImageOps
+from tqdm import tqdm
 
 from vae_lib import settings
 from vae_lib.cache import Block
 from vae_lib.errors import LabError
+from vae_lib.files import reading, replacing, writing
 from vae_lib.readers import DataMissing, download
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -44,11 +48,9 @@ def scan(root):
     while folders:
         with os.scandir(folders.pop()) as entries:
             for entry in entries:
-                if entry.name.startswith("."):  # also the ._*.jpg that macOS leaves beside unpacked images
-                    continue
-                if entry.is_dir(follow_symlinks=False):
+                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
                     folders.append(entry.path)
-                elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+                elif is_image_name(entry.name) and entry.is_file():
                     stat = entry.stat()
                     found[entry.path[len(str(root)) + 1 :].replace(os.sep, "/")] = f"{stat.st_size} {stat.st_mtime_ns}"
     if not found:
@@ -56,6 +58,11 @@ def scan(root):
             f"{root} holds no images ({', '.join(SUFFIXES)}); fill it as data/README.md shows, or delete it."
         )
     return dict(sorted(found.items()))
+
+
+def is_image_name(name):
+    """True for image files, but not for hidden ones, such as the ._*.jpg that macOS leaves beside unpacked images."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
 def stamp_of(files, *others):
@@ -75,6 +82,8 @@ def find_celeba():
     images, attributes, partition = (
         folder / name for name in ("img_align_celeba", "list_attr_celeba.txt", "list_eval_partition.txt")
     )
+    if not images.exists() and (archive := images.with_suffix(".zip")).exists():
+        unpack(archive, images)
     for path in (images, attributes, partition):
         if not path.exists():
             raise LabError(f"{folder} has no {path.name}: complete the folder as data/README.md shows, or delete it.")
@@ -87,6 +96,31 @@ def find_celeba():
         read_targets=lambda names: read_attributes(attributes, names),
         sides=CELEBA_SIDES,
     )
+
+
+def unpack(archive, folder):
+    """Write the image files of a .zip archive into a new folder, all or nothing.
+
+    Only the last part of each name counts, so that nothing can leave the folder. LabError for a file that is no whole
+    archive, and, before anything is written, for one that would unpack to far more than it holds.
+    """
+    try:
+        with zipfile.ZipFile(archive) as file, writing(folder), replacing(folder) as temporary:
+            members = {PurePath(member.filename).name: member for member in file.infolist()}
+            members = {name: member for name, member in members.items() if is_image_name(name)}
+            if sum(member.file_size for member in members.values()) > 2 * archive.stat().st_size:
+                raise ValueError("it would unpack to more than twice its size, which no archive of JPEG files does")
+            temporary.mkdir()
+            bar = tqdm(members.items(), f"unpacking {archive.name}", unit=" images", mininterval=1, file=sys.stdout)
+            for name, member in bar:
+                (temporary / name).write_bytes(file.read(member))
+    except LabError:
+        raise
+    except Exception as error:  # a damaged archive raises almost anything
+        raise LabError(
+            f"{archive} cannot be unpacked ({' '.join(str(error).split())}); delete it and fetch it again: where its "
+            "quota is spent, Google Drive sends a web page instead."
+        ) from None
 
 
 def choose_celeba(names, partition, split):
@@ -120,39 +154,51 @@ def tenth(names):
     return [name for i, name in enumerate(names) if i % 10], names[::10]
 
 
-def read_rows(path, names, columns):
-    """The lines of a text table that begin with one of the names: {name: int8 (columns,)}."""
+def read_rows(path, names, columns, allowed):
+    """The lines of a text table that begin with one of the names: {name: int8 (columns,)}.
+
+    LabError for a line that does not hold so many of the allowed numbers, and for a name that is there twice.
+    """
     wanted, rows = set(names), {}
-    with open(path, encoding="utf-8", errors="replace") as lines:
+    with reading(path), open(path, encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             name, _, values = line.partition(" ")
-            if name in wanted:
-                rows[name] = np.fromstring(values, np.int8, sep=" ")
-                if len(rows[name]) != columns:
-                    raise LabError(f"{path}, line {number}: not {columns} numbers after {name}; fetch the file again.")
+            if name not in wanted:
+                continue
+            if name in rows:
+                raise LabError(f"{path}, line {number}: {name} is there a second time; fetch the file again.")
+            try:
+                row = [allowed[value] for value in values.split()]
+            except KeyError as error:
+                raise LabError(
+                    f"{path}, line {number}: {error} after {name} is none of {', '.join(allowed)}; fetch it again."
+                ) from None
+            if len(row) != columns:
+                raise LabError(f"{path}, line {number}: not {columns} numbers after {name}; fetch the file again.")
+            rows[name] = np.array(row, np.int8)
     return rows
 
 
 def read_partition(path, names):
     """{name: 0 train, 1 validation, 2 test} of list_eval_partition.txt."""
-    return {name: row.item() for name, row in read_rows(path, names, 1).items()}
+    return {name: row.item() for name, row in read_rows(path, names, 1, {"0": 0, "1": 1, "2": 2}).items()}
 
 
 def attribute_names(path):
     """The attributes that the second line of list_attr_celeba.txt names."""
-    with open(path, encoding="utf-8", errors="replace") as lines:
+    with reading(path), open(path, encoding="utf-8", errors="replace") as lines:
         names = tuple([*(line for _, line in zip(range(2), lines)), "", ""][1].split())
-    if "Smiling" not in names:
+    if "Smiling" not in names or len(set(names)) < len(names):
         raise LabError(f"{path}: the second line should name the attributes, Smiling among them; fetch the file again.")
     return names
 
 
 def read_attributes(path, names):
     """-1 and 1 of list_attr_celeba.txt as 0 and 1: int64 (N, attributes), a row for each file name."""
-    rows = read_rows(path, names, len(attribute_names(path)))
+    rows = read_rows(path, names, len(attribute_names(path)), {"-1": 0, "1": 1})
     if missing := [name for name in names if name not in rows]:
         raise LabError(f"{path} has no row for {len(missing):,} of the images ({some(missing)}); fetch the file again.")
-    return (np.stack([rows[name] for name in names]).astype(np.int64) + 1) // 2
+    return np.stack([rows[name] for name in names]).astype(np.int64)
 
 
 # --- FFHQ (Karras et al. 2019), or any other folder of images ---

@@ -39,10 +39,13 @@ KINDS = {"lerp": lerp, "slerp": slerp}
 def as_code(model, a):
     """The latent code (latent_dim,) of an image (C, H, W), floats in [0, 1] or uint8: its posterior mean.
 
-    A code is returned as it is; the model is put into evaluation mode. Raises LabError for any other shape.
+    A code is returned as it is; the model is put into evaluation mode. Raises LabError for any other shape, and for
+    values that are not finite.
     """
     model.eval()
     device = next(model.parameters()).device
+    if not torch.isfinite(a).all():
+        raise LabError("The image or code holds NaN or infinite values; look where they come from.")
     if tuple(a.shape) == (model.latent_dim,):
         return a.to(device)
     if tuple(a.shape) != model.image_shape:

@@ -1,5 +1,6 @@
 """The VAE objective on one scale: per image, summed over pixels and channels, plus beta times the KL in nats."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -37,8 +38,15 @@ def binary_cross_entropy(x_hat, x):
     """-log Bernoulli(x; x_hat) summed over pixels and channels, nats: (N, C, H, W) twice, in [0, 1] -> (N,).
 
     Kingma & Welling 2014, appendix C.1. For grey values strictly between 0 and 1 its minimum is not 0.
+    Raises LabError for finite values outside [0, 1]; NaN gives NaN, as everywhere.
     """
-    return F.binary_cross_entropy(x_hat, x, reduction="none").flatten(1).sum(dim=1)
+    try:
+        errors = F.binary_cross_entropy(x_hat, x, reduction="none")
+    except RuntimeError:  # torch refuses both; of a training that diverges, the NaN is to be seen
+        if x_hat.isfinite().all() and x.isfinite().all():
+            raise LabError("Cross-entropy needs images and reconstructions in [0, 1]; divide pixels by 255.") from None
+        errors = x_hat * math.nan
+    return errors.flatten(1).sum(dim=1)
 
 
 LIKELIHOODS = {"mse": squared_error, "bce": binary_cross_entropy}

@@ -2,7 +2,8 @@
 
 from functools import partial
 from itertools import pairwise
-from math import prod
+from math import isfinite, prod
+from numbers import Integral, Real
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +42,7 @@ class VAE(nn.Module):
     def encode(self, x):
         """Posterior of each image: x (N, C, H, W) in [0, 1] -> mu, logvar, both (N, latent_dim) float32.
 
-        Raises LabError for integer pixels or another image shape.
+        Raises LabError for integer pixels, for NaN or a mean far from [0, 1], or for another image shape.
         """
         mu, logvar = self._features(x).chunk(2, dim=1)
         return mu, logvar.clamp(-30, 20)  # exp() of it stays finite in float32
@@ -51,6 +52,8 @@ class VAE(nn.Module):
             raise LabError(f"This model takes images of shape {self.image_shape}, not {tuple(x.shape[1:])}.")
         if not x.is_floating_point():
             raise LabError(f"Pixels must be floats in [0, 1], not {x.dtype}: use vae_lib.to_float(images).")
+        if x.device.type == "cpu" or not self.training:  # a training step on a GPU must not wait for a value
+            check_pixels(x)
         return self.encoder(x - self.centre).float()
 
     def decode(self, z):
@@ -72,6 +75,31 @@ class VAE(nn.Module):
         """Decode n draws of the prior N(0, I): -> (n, C, H, W) in [0, 1]. The generator is a CPU generator."""
         z = torch.randn(n, self.latent_dim, generator=generator)
         return self.decode(z.to(next(self.parameters()).device))
+
+
+def check_pixels(x):
+    """LabError for NaN, and for pixels that were not divided by 255, told by their mean (noise has none)."""
+    if len(x) and not abs(mean := x.mean().item()) <= 2:
+        raise LabError(
+            f"Pixels must be floats in [0, 1], and the mean of these is {mean:g}: give vae_lib.to_float(images) of "
+            "uint8 pixels, and look for NaN."
+        )
+
+
+def checked(image_shape, layers, latent_dim=1, centre=0.0):
+    """image_shape and the sizes of the layers as tuples.
+
+    LabError unless all sizes are whole numbers of at least 1, an image has three, and the centre is a finite number.
+    """
+    sizes = {"image_shape": image_shape, "the sizes of the layers": layers, "latent_dim": [latent_dim]}
+    for name, values in sizes.items():
+        if not isinstance(values, list | tuple) or not all(isinstance(n, Integral) and n >= 1 for n in values):
+            raise LabError(f"{name}: {values!r}; give whole numbers of at least 1, as in image_shape=(3, 32, 32).")
+    if len(image_shape) != 3:
+        raise LabError(f"image_shape: {tuple(image_shape)}; give (channels, height, width).")
+    if not isinstance(centre, Real) or not isfinite(centre):
+        raise LabError(f"centre: {centre!r}; give the number that is subtracted from the pixels, such as 0.5.")
+    return tuple(map(int, image_shape)), tuple(map(int, layers))
 
 
 def mlp(sizes):
@@ -97,7 +125,7 @@ class FCVAE(VAE):
     """
 
     def __init__(self, image_shape, hidden=(512, 256), latent_dim=128, centre=0.0):
-        image_shape, hidden = tuple(image_shape), tuple(hidden)
+        image_shape, hidden = checked(image_shape, hidden, latent_dim, centre)
         encoder, decoder = fc_layers(image_shape, hidden, 2 * latent_dim, latent_dim)
         super().__init__(encoder, decoder, image_shape=image_shape, hidden=hidden, latent_dim=latent_dim, centre=centre)
 
@@ -106,7 +134,7 @@ class Autoencoder(VAE):
     """Plain autoencoder with FCVAE's layers: a point instead of a distribution, so logvar is None and the KL 0."""
 
     def __init__(self, image_shape, hidden=(512, 256), latent_dim=128, centre=0.0):
-        image_shape, hidden = tuple(image_shape), tuple(hidden)
+        image_shape, hidden = checked(image_shape, hidden, latent_dim, centre)
         encoder, decoder = fc_layers(image_shape, hidden, latent_dim, latent_dim)
         super().__init__(encoder, decoder, image_shape=image_shape, hidden=hidden, latent_dim=latent_dim, centre=centre)
 
@@ -133,6 +161,16 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     def forward(self, x):
         y = F.conv_transpose2d(x, self.weight, None, self.stride, self.padding)
         return y + self.bias.to(y.dtype)[:, None, None]
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """nn.BatchNorm2d that also takes a single value per channel, such as one image at the end of an epoch: it has no
+    variance, so it is normalised as in evaluation."""
+
+    def forward(self, x):
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
 
 
 class ToImage(nn.ConvTranspose2d):
@@ -166,7 +204,9 @@ class ConvVAE(VAE):
         activation="relu",
         centre=0.0,
     ):
-        image_shape, channels = tuple(image_shape), tuple(channels)
+        image_shape, channels = checked(image_shape, channels, latent_dim, centre)
+        if not channels:
+            raise LabError("A convolutional model has at least one convolution; give channels=(32, 64), for example.")
         step = 2 ** len(channels)
         if image_shape[1] % step or image_shape[2] % step:
             raise LabError(
@@ -178,7 +218,7 @@ class ConvVAE(VAE):
 
         def finish(n):
             """What follows a convolution to n channels."""
-            return [*([nn.BatchNorm2d(n)] if batch_norm else []), ACTIVATIONS[activation]()]
+            return [*([BatchNorm2d(n)] if batch_norm else []), ACTIVATIONS[activation]()]
 
         features = (channels[-1], image_shape[1] // step, image_shape[2] // step)
         down, up = [], []
@@ -213,7 +253,8 @@ class AttributeClassifier(nn.Module):
 
     def __init__(self, image_shape, attributes, channels=(16, 32, 64, 128)):
         super().__init__()
-        image_shape, attributes, channels = tuple(image_shape), tuple(attributes), tuple(channels)
+        image_shape, channels = checked(image_shape, channels)
+        attributes = tuple(attributes)
         self.config = {
             "class": "AttributeClassifier",
             "image_shape": image_shape,
@@ -222,7 +263,7 @@ class AttributeClassifier(nn.Module):
         }
         layers = []
         for n_in, n_out in zip((image_shape[0], *channels), channels):
-            layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
+            layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), BatchNorm2d(n_out), nn.ReLU(inplace=True)]
         sides = [-(-side // 2 ** len(channels)) for side in image_shape[1:]]
         head = nn.Linear(channels[-1] * prod(sides), len(attributes))
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3), head)
@@ -232,12 +273,14 @@ class AttributeClassifier(nn.Module):
 
 
 def build_model(config):
-    """The model, untrained, whose `config` this is; LabError if it names an unknown class or argument."""
+    """The model, untrained, whose `config` this is; LabError if it names an unknown class or argument, or a bad one."""
     classes = {kind.__name__: kind for kind in (Autoencoder, FCVAE, ConvVAE, AttributeClassifier)}
     arguments = {key: value for key, value in config.items() if key != "class"}
     try:
         return classes[config["class"]](**arguments)
-    except (KeyError, TypeError) as error:
+    except LabError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise LabError(f"No model can be built from the configuration {config}: {error}.") from None
 
 

@@ -19,7 +19,7 @@ def list_photos(paths):
     photos = []
     for path in map(Path, paths):
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if is_image_name(file.name))
+            found = sorted(file for file in path.iterdir() if folders.is_image_name(file.name))
             if not found:
                 raise LabError(f"The folder {path} holds no images ({', '.join(folders.SUFFIXES)}); name another.")
             photos += found
@@ -28,11 +28,6 @@ def list_photos(paths):
         else:
             raise LabError(f"There is no photo {path}; check the name.")
     return photos
-
-
-def is_image_name(name):
-    """True for image files, but not for hidden ones."""
-    return name.lower().endswith(folders.SUFFIXES) and not name.startswith(".")
 
 
 def read_photos(paths, image_shape):

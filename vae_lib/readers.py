@@ -11,12 +11,14 @@ import shutil
 import socket
 import threading
 import uuid
+import zlib
 
 import numpy as np
 import torchvision
 
 from vae_lib import settings
 from vae_lib.errors import LabError
+from vae_lib.files import reading, remove_leftovers
 
 
 class DataMissing(LabError):
@@ -46,6 +48,7 @@ def download(dataset_class, host, folder):
     how = f"put {folder}/ into {where} as data/README.md shows, or set VAE_DATA_DIR"
     if not reachable(host):
         raise DataMissing(f"there is no {folder}/ in {where}, and {host} cannot be reached; {how}.")
+    remove_leftovers(where, ".download-*", hours=24)
     temporary = where / f".download-{uuid.uuid4().hex}"
     print(f"Downloading {folder}/ from {host} ...")
     previous = socket.getdefaulttimeout()
@@ -85,24 +88,39 @@ def find_mnist():
     return files
 
 
+LARGEST_IDX = 2**26  # bytes; the largest file of MNIST unpacks to 47 million
+
+
 def read_mnist(files, part):
     """MNIST's idx files -> images (N, 1, 28, 28), labels (N,)."""
-    images, labels = (read_idx(next(f for f in files if f.name.startswith(stem))) for stem in MNIST_FILES[part])
+    paths = [next(f for f in files if f.name.startswith(stem)) for stem in MNIST_FILES[part]]
+    images, labels = map(read_idx, paths)
+    for path, array, shape in zip(paths, (images, labels), ((28, 28), ())):
+        if array.ndim == 0 or array.shape[1:] != shape or len(array) == 0:
+            raise LabError(f"{path} holds no {part} images or labels of MNIST; delete it and fetch it again.")
     if len(images) != len(labels):
         raise LabError(f"{files[0].parent} has {len(images)} {part} images but {len(labels)} labels; fetch it again.")
+    if labels.max() > 9:
+        raise LabError(f"{paths[1]} has labels above 9, so it is no file of MNIST: delete it and fetch it again.")
     return images[:, None], labels
 
 
 def read_idx(path):
-    """The array in an idx file of bytes (.gz or not): magic 0x0000 08 ndim, ndim big-endian sizes, the bytes."""
+    """The array in an idx file of bytes (.gz or not): magic 0x0000 08 ndim, ndim big-endian sizes, the bytes.
+
+    LabError for any other content, and for more than LARGEST_IDX bytes: a small .gz may unpack to any size.
+    """
     try:
-        data = (gzip.open if path.suffix == ".gz" else open)(path, "rb").read()
-        ndim = data[3]
-        sizes = np.frombuffer(data, ">i4", ndim, offset=4)
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            data = file.read(LARGEST_IDX + 1)
+        if len(data) > LARGEST_IDX:
+            raise ValueError(f"more than {LARGEST_IDX:,} bytes")
         if data[:3] != b"\x00\x00\x08":
             raise ValueError("not an idx file of bytes")
+        ndim = data[3]
+        sizes = np.frombuffer(data, ">u4", ndim, offset=4).tolist()
         return np.frombuffer(data, np.uint8, offset=4 + 4 * ndim).reshape(sizes).copy()
-    except (OSError, EOFError, IndexError, ValueError) as error:
+    except (OSError, EOFError, IndexError, ValueError, zlib.error) as error:
         raise LabError(f"{path} is damaged ({error}); delete it and fetch it again.") from None
 
 
@@ -138,7 +156,8 @@ def read_cifar10(files, part):
 
 def read_cifar10_binary(path):
     """Records of 1 label byte and 3072 pixel bytes (red, green, blue planes): -> uint8 (N, 3073)."""
-    data = np.fromfile(path, np.uint8)
+    with reading(path):
+        data = np.fromfile(path, np.uint8)
     if len(data) == 0 or len(data) % 3073:
         raise LabError(f"{path} has {len(data):,} bytes, no multiple of 3,073: delete it and fetch it again.")
     records = data.reshape(-1, 3073)

@@ -140,7 +140,7 @@ class TrainingStep:
     def replay(self, x):
         """The step from its recording, which always reads its images from the same place."""
         if self.graph is None:
-            self.x = torch.empty_like(x)
+            self.x = x.clone()
             self.graph = torch.cuda.CUDAGraph()
             self.graph.register_generator_state(self.noise)
             with torch.cuda.graph(self.graph):  # records only

@@ -6,6 +6,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -56,19 +57,24 @@ class TrainConfig:
         for name in ("batch_size", "epochs", "patience"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise LabError(f"TrainConfig({name}={getattr(self, name)!r}): give a whole number of at least 1.")
-        if not self.lr > 0 or not self.beta >= 0 or not self.weight_decay >= 0:
-            raise LabError(
-                f"TrainConfig(lr={self.lr}, beta={self.beta}, weight_decay={self.weight_decay}): lr must be above 0, "
-                "beta and weight_decay at least 0."
-            )
-        choices = {
+        for name in ("lr", "beta", "min_delta", "weight_decay"):
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not math.isfinite(value) or value < 0 or (name == "lr" and value == 0):
+                bound = "above 0" if name == "lr" else "of at least 0"
+                raise LabError(f"TrainConfig({name}={value!r}): give a finite number {bound}.")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise LabError(f"TrainConfig(seed={self.seed!r}): give a whole number from 0 to 2**32 - 1.")
+        known_values = {
             "likelihood": tuple(LIKELIHOODS),
             "schedule": ("constant", "one-cycle"),
             "precision": ("auto", "float32", "bfloat16"),
+            "mirror": (False, True),
         }
-        for name, known in choices.items():
+        for name, known in known_values.items():
             if getattr(self, name) not in known:
-                raise LabError(f"TrainConfig({name}={getattr(self, name)!r}): choose one of {', '.join(known)}.")
+                raise LabError(
+                    f"TrainConfig({name}={getattr(self, name)!r}): choose one of {', '.join(map(str, known))}."
+                )
 
 
 def stops_at(val_losses, patience, min_delta):

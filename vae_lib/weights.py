@@ -4,6 +4,8 @@ Every file is written under a temporary name and renamed, so what is on disk is 
 """
 
 import json
+import math
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,14 +15,20 @@ from safetensors.torch import save_file
 
 from vae_lib import settings
 from vae_lib.errors import LabError, near_names
-from vae_lib.files import replacing
+from vae_lib.files import replacing, write_json, writing
 from vae_lib.models import build_model
+
+KINDS = {
+    **dict.fromkeys(("model", "config", "data", "test", "vectors"), dict),
+    **dict.fromkeys(("history", "repeats"), list),
+    **dict.fromkeys(("profile", "device"), str),
+}  # of the parts of a record
 
 
 def write_tensors(path, tensors, record):
-    """Write named tensors and a JSON-able record to `path`, all or nothing."""
+    """Write named tensors and a JSON-able record to `path`, all or nothing; LabError if the disk refuses."""
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
+    with writing(path), replacing(path) as temporary:
         save_file(tensors, temporary, {"record": json.dumps(record)})
         temporary.chmod(0o644)  # save_file makes it private
 
@@ -29,34 +37,93 @@ def read_tensors(path):
     """The tensors and the record of a file that `write_tensors` made; LabError if it is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {})["record"])
+            record = parse_record((file.metadata() or {})["record"])
             return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 (not a dict)
     except FileNotFoundError:
         raise LabError(f"There is no file {path}; check the name.") from None
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise LabError(f"{path} is damaged ({error}); restore it with git, or delete it and train again.") from None
+        raise damaged(path, error) from None
+
+
+def parse_record(text):
+    """The record of a run from its JSON.
+
+    ValueError, saying why, if a part that is read later is not of the kind that was written.
+    """
+    try:
+        record = json.loads(text)
+    except RecursionError:
+        raise ValueError("its record is nested too deeply") from None
+    if not isinstance(record, dict):
+        raise ValueError("its record is no object")
+    for part, kind in KINDS.items():
+        if not isinstance(record.get(part, kind()), kind):
+            raise ValueError(f"{part} in its record is no {kind.__name__}")
+    history = record.get("history", [])
+    if not all(isinstance(row, dict) and all_numbers(row) for row in history):
+        raise ValueError("the history in its record is none of losses")
+    if [row.get("epoch") for row in history] != list(range(1, len(history) + 1)):
+        raise ValueError("the history in its record is not one of epochs")
+    if history and not all(isinstance(record.get("data", {}).get(key), str) for key in ("name", "source")):
+        raise ValueError("its record does not say what it was trained on")
+    if not all(map(all_numbers, [*record.get("test", {}).values(), *record.get("vectors", {}).values()])):
+        raise ValueError("its record holds results that are no numbers")
+    return record
+
+
+def all_numbers(values):
+    """True for a list or dict of finite numbers."""
+    values = values.values() if isinstance(values, dict) else values
+    return isinstance(values, Iterable) and all(isinstance(x, int | float) and math.isfinite(x) for x in values)
+
+
+def damaged(path, why):
+    """The error of a file that cannot be used."""
+    return LabError(
+        f"{path} is damaged ({' '.join(str(why).split())}); restore it with git, or delete it and train again."
+    )
+
+
+def check_tensors(found, expected, path):
+    """LabError unless a file's tensors have the names, shapes and kinds of the expected ones, and finite values."""
+
+    def describe(tensors):
+        half = (torch.float16, torch.float32)  # weights are kept in the one, checkpoints in the other
+        return {
+            name: f"{tuple(tensor.shape)} {'float' if tensor.dtype in half else tensor.dtype}"
+            for name, tensor in tensors.items()
+        }
+
+    found_ones, expected_ones = describe(found), describe(expected)
+    if found_ones != expected_ones:
+        name = sorted(dict(found_ones.items() ^ expected_ones.items()))[0]
+        raise LabError(
+            f"{path} does not fit this model: {name} is {found_ones.get(name, 'absent')} in the file and "
+            f"{expected_ones.get(name, 'absent')} in the model; build the model from the file's own configuration."
+        )
+    if not all(torch.isfinite(tensor).all() for tensor in found.values()):
+        raise damaged(path, "it holds values that are not finite")
 
 
 def load_state(model, tensors, path):
-    """Copy tensors into the model; LabError if names or shapes differ, or a value is not finite."""
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if found != expected:
-        name = next(iter(dict(found.items() ^ expected.items())))
-        raise LabError(
-            f"{path} does not fit this model: {name} is {found.get(name, 'absent')} in the file "
-            f"and {expected.get(name, 'absent')} in the model; build the model from the file's own configuration."
-        )
-    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-        raise LabError(f"{path} holds values that are not finite; restore it with git, or delete it and train again.")
+    """Copy tensors into the model; LabError if names, shapes or kinds differ, or a value is not finite."""
+    check_tensors(tensors, model.state_dict(), path)
     model.load_state_dict(tensors)
 
 
 def round_to_half(model):
-    """Round the parameters to what half precision can hold, so that saved and live model are the same model."""
-    for tensor in model.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.copy_(tensor.half())
+    """Round the parameters to what half precision can hold, so that saved and live model are the same model.
+
+    LabError if they are too large for it; the model is then unchanged.
+    """
+    tensors = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
+    if not all(torch.isfinite(tensor.half()).all() for tensor in tensors):
+        raise LabError(
+            "The weights have grown beyond 65,504, the largest number of half precision, so this training has diverged "
+            "and is not kept; lower the learning rate and train again."
+        )
+    for tensor in tensors:
+        tensor.copy_(tensor.half())
 
 
 def save_pretrained(name, model, record):
@@ -81,9 +148,14 @@ def load_pretrained(name):
         raise LabError(f"There are no weights called {name!r} in {settings.PRETRAINED_DIR}; there are: {near}.")
     tensors, record = read_tensors(path)
     if "model" not in record:
-        raise LabError(f"{path} has no model configuration in its header; delete it and train again.")
-    model = build_model(record["model"])
-    load_state(model, tensors, path)
+        raise damaged(path, "its record describes no model")
+    try:
+        with torch.device("meta"):  # sizes only: a file that claims huge ones costs no memory
+            model = build_model(record["model"])
+    except LabError as error:
+        raise damaged(path, error) from None
+    check_tensors(tensors, model.state_dict(), path)
+    model.to_empty(device="cpu").load_state_dict(tensors)
     settings.keep_freed_memory()
     return model.to(memory_format=torch.channels_last).eval(), record
 
@@ -95,20 +167,16 @@ def pretrained_path(name):
 
 def save_record(name, record):
     """Write data/pretrained/<name>.json: what is kept of a run whose weights nobody needs."""
-    with replacing(record_path(name)) as temporary:
-        temporary.write_text(json.dumps(record), encoding="utf-8")
+    write_json(record_path(name), record)
 
 
 def load_record(name):
     """The record that save_record wrote; LabError if it is damaged."""
     path = record_path(name)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(record, dict):
-            raise ValueError("no record")
-        return record
-    except ValueError as error:
-        raise LabError(f"{path} is damaged ({error}); restore it with git, or delete it and train again.") from None
+        return parse_record(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from None
 
 
 def record_path(name):
@@ -155,19 +223,19 @@ def resume(path, model, optimizer, run):
     tensors, record = read_tensors(path)
     if other := difference(run, record):
         raise LabError(f"{path} belongs to another run: {other}; delete it to start afresh.")
-    groups = {"model": {}, "best": {}, "optimizer": {}}
-    for name, tensor in tensors.items():
-        group, key = name.split(".", 1)
-        groups[group][key] = tensor.to(settings.DEVICE)
-    load_state(model, groups["best"], path)
-    best = copy_state(model)
-    load_state(model, groups["model"], path)
-    state = {}
-    for i, parameter in enumerate(model.parameters()):
-        names = [key for key in groups["optimizer"] if key.startswith(f"{i}.")]
-        state[i] = {key.split(".")[1]: like(groups["optimizer"][key], parameter) for key in names}
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return record["history"], best
+    parameters, state = dict(enumerate(model.parameters())), model.state_dict()
+    expected = {f"{part}.{name}": tensor for part in ("model", "best") for name, tensor in state.items()}
+    expected |= {f"optimizer.{i}.{key}": p for i, p in parameters.items() for key in ("exp_avg", "exp_avg_sq")}
+    expected |= {f"optimizer.{i}.step": torch.zeros(()) for i in parameters}
+    check_tensors(tensors, expected, path)
+    tensors = {name: tensor.to(settings.DEVICE) for name, tensor in tensors.items()}
+    moments = {
+        i: {key: like(tensors[f"optimizer.{i}.{key}"], p) for key in ("step", "exp_avg", "exp_avg_sq")}
+        for i, p in parameters.items()
+    }
+    model.load_state_dict({name: tensors[f"model.{name}"] for name in state})
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return record["history"], {name: like(tensors[f"best.{name}"], tensor) for name, tensor in state.items()}
 
 
 def like(tensor, parameter):
