@@ -1,6 +1,5 @@
 """Files and folders are written all or nothing, and what killed processes left is removed."""
 
-import glob
 import json
 import os
 import shutil
@@ -20,31 +19,24 @@ def replacing(path):
     After an error, nothing has changed. A folder replaces an empty one at most.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path.parent, f".{'[0-9a-f]' * 32}-{glob.escape(path.name)}")
-    temporary = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+    remove_leftovers(path.parent, ".writing-*")
+    folder = path.parent / f".writing-{uuid.uuid4().hex}"  # safetensors, too, makes a temporary file beside its own
+    folder.mkdir()
     try:
-        yield temporary
-        os.replace(temporary, path)
+        yield folder / path.name
+        os.replace(folder / path.name, path)
     finally:
-        remove(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_leftovers(folder, pattern, hours=1, keep=None):
-    """Remove files and folders of this pattern, but `keep`, in which nothing was written for hours: their processes
-    were killed."""
-    for leftover in folder.glob(pattern):
+def remove_leftovers(parent, pattern, hours=1, keep=None):
+    """Remove the folders of this pattern, but `keep`, in which nothing was written for hours: their processes were
+    killed."""
+    for folder in parent.glob(pattern):
         with suppress(OSError):  # its owner has just renamed it, or it is another user's
-            written = max(path.stat().st_mtime for path in (leftover, *leftover.rglob("*")))
-            if leftover != keep and time.time() - written > 3_600 * hours:
-                remove(leftover)
-
-
-def remove(path):
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+            written = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+            if folder != keep and time.time() - written > 3_600 * hours:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -1,0 +1,294 @@
+"""Interrupts: processes killed and kernels interrupted at random moments. Files are old or new, runs go on exactly."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from itertools import count
+from queue import Empty
+
+import numpy as np
+import pytest
+import torch
+from jupyter_client.manager import start_new_kernel
+from safetensors import safe_open
+
+from test_folders import write_celeba
+from vae_lib import data, load_dataset, settings
+from vae_lib.cache import cache_folder, open_block
+from vae_lib.data import ImageDataset
+from vae_lib.models import FCVAE
+from vae_lib.training import TrainConfig, fit
+from vae_lib.weights import read_tensors, save_checkpoint, save_pretrained
+
+few_and_many = pytest.mark.parametrize("tries", [3, pytest.param(50, marks=pytest.mark.slow)])
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["vae_lib.training", "pytest"])  # or every child would import torch for seconds
+
+
+def work(started, function, *arguments):
+    torch.set_num_threads(1)
+    started.set()
+    function(*arguments)
+
+
+def run(function, *arguments, kill_after=None):
+    """Run a function in a process of its own, killed after so many seconds: -> the seconds that it had."""
+    started = processes.Event()
+    process = processes.Process(target=work, args=(started, function, *arguments))
+    process.start()
+    assert started.wait(60)
+    start = time.perf_counter()
+    if kill_after is None:
+        process.join()
+        assert process.exitcode == 0
+    else:
+        time.sleep(kill_after)
+        process.kill()
+        process.join()
+    return time.perf_counter() - start
+
+
+# --- the cache ---
+
+
+def build_cache(folder):
+    settings.PROFILE, settings.DATA_DIR = settings.PROFILES["lab"], folder
+    data.PART_BYTES = 2**19  # some forty faces
+    load_dataset("celeba")
+
+
+@few_and_many
+def test_kill_while_the_cache_is_built(tries, tmp_path, use_profile, note):
+    use_profile("lab")
+    write_celeba(settings.DATA_DIR, parts=(0,) * 300 + (1,) * 6)
+    whole = run(build_cache, settings.DATA_DIR)
+    (key,) = [path.name for path in cache_folder().iterdir()]
+    expected = load_dataset("celeba")
+    moments, half_done = random.Random(0), 0
+    for _ in range(tries):
+        shutil.rmtree(cache_folder())
+        run(build_cache, settings.DATA_DIR, kill_after=moments.uniform(0, whole))
+        built = [path for path in cache_folder().glob("*") if not path.name.startswith(".")]
+        assert all(path.name == key and open_block(path) for path in built)
+        half_done += not built
+        found = load_dataset("celeba")
+        assert torch.equal(found.images, expected.images) and torch.equal(found.targets, expected.targets)
+        assert not list(cache_folder().glob(".parts-*"))
+    assert half_done
+    outcome = f"{half_done} hit before the end; no half cache, the next build goes on, same images"
+    note("`kill -9` while the cache is built", tries, outcome)
+
+
+# --- training ---
+
+
+def train(folder):
+    images = np.random.default_rng(0).integers(0, 256, (4_000, 1, 8, 8), dtype=np.uint8)
+    train = ImageDataset(torch.from_numpy(images), torch.zeros(4_000), "0", "noise", "train", "real")
+    torch.manual_seed(0)
+    model = FCVAE((1, 8, 8), (64,), 8, centre=0.5)
+    config = TrainConfig(epochs=6, batch_size=64, patience=9, schedule="one-cycle", mirror=True)
+    history = fit(model, train, train.select(slice(200)), config, folder / "run.checkpoint", False)["history"]
+    for row in history:
+        del row["seconds"]
+    torch.save(model.state_dict(), folder / "weights")
+    (folder / "history").write_text(json.dumps(history))
+
+
+@few_and_many
+def test_kill_while_training(tries, tmp_path, note):
+    first = tmp_path / "uninterrupted"
+    first.mkdir()
+    whole = run(train, first)
+    expected, moments, epochs = torch.load(first / "weights"), random.Random(1), []
+    for i in range(tries):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        run(train, folder, kill_after=moments.uniform(0, whole))
+        checkpoint = folder / "run.checkpoint"
+        epochs.append(len(read_tensors(checkpoint)[1]["history"]) if checkpoint.exists() else 0)
+        run(train, folder)
+        found = torch.load(folder / "weights")
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+        assert (folder / "history").read_text() == (first / "history").read_text()
+    assert min(epochs) < 6
+    kept = f"{min(epochs)} to {max(epochs)} of 6 epochs kept"
+    note("`kill -9` while a model is trained", tries, f"{kept}; the run goes on to bit-identical weights")
+
+
+COMMAND = "train --data mnist --model fc --hidden 32 --latent 4 --epochs 12 --limit 900 --out run.safetensors"
+
+
+def weights_of(folder):
+    with safe_open(folder / "run.safetensors", "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+@pytest.mark.slow
+def test_kill_the_command_until_it_is_done(tmp_path, note):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "VAE_PROFILE": "quick"}
+    command = [sys.executable, "-m", "vae_lib", *COMMAND.split()]
+    places = [tmp_path / "uninterrupted", tmp_path / "killed"]
+    for place in places:
+        place.mkdir()
+    subprocess.run(command, cwd=places[0], env=environment, check=True, capture_output=True)
+    moments, kills = random.Random(2), 0
+    while not (places[1] / "run.safetensors").exists():
+        process = subprocess.Popen(command, cwd=places[1], env=environment, stdout=subprocess.DEVNULL)
+        try:
+            assert process.wait(moments.uniform(2, 6 + kills)) == 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    found, expected = weights_of(places[1]), weights_of(places[0])
+    assert all(torch.equal(found[name], expected[name]) for name in expected) and len(found) == len(expected)
+    note("`kill -9` of `vae train`, again and again until it is done", kills, "bit-identical weights in the end")
+
+
+# --- files ---
+
+
+def constant_model(value):
+    model = FCVAE((1, 32, 32), (256,), 16)
+    for parameter in model.parameters():
+        torch.nn.init.constant_(parameter, value)
+    return model
+
+
+DATA = {"name": "constant", "source": "synthetic"}
+
+
+def write_checkpoints(path):
+    for epoch in count(1):
+        model = constant_model(float(epoch))
+        optimizer = torch.optim.AdamW(model.parameters())
+        history = [{"epoch": i, "train_loss": 1.0} for i in range(1, epoch + 1)]
+        save_checkpoint(path, model, optimizer, model.state_dict(), {"history": history, "data": DATA})
+
+
+def write_weights(path):
+    for epoch in count(1):
+        history = [{"epoch": i, "train_loss": 1.0} for i in range(1, epoch + 1)]
+        save_pretrained(path, constant_model(float(epoch)), {"history": history, "data": DATA})
+
+
+@few_and_many
+@pytest.mark.parametrize("write", [write_checkpoints, write_weights], ids=lambda write: write.__name__)
+def test_kill_while_files_are_written(tries, write, tmp_path, note):
+    moments, half_written = random.Random(3), 0
+    for i in range(tries):
+        path = tmp_path / str(i) / "file.safetensors"
+        run(write, path, kill_after=moments.uniform(0, 0.3))
+        if path.exists():
+            tensors, record = read_tensors(path)
+            assert all((tensor == len(record["history"])).all() for tensor in tensors.values())
+        half_written += len(leftovers := list(path.parent.glob(".writing-*")))
+        for leftover in leftovers:
+            for file in (*leftover.iterdir(), leftover):
+                os.utime(file, (0, 0))
+            run(write, path, kill_after=0.2)
+            assert not leftover.exists()
+    outcome = f"the file is whole, old or new; {half_written} left a temporary file, which a later write removes"
+    note(f"`kill -9` while {write.__name__.split('_')[1]} are written", tries, outcome)
+    assert half_written or tries < 50
+
+
+# --- kernels ---
+
+
+class Kernel:
+    """A Jupyter kernel whose cells are run one after another, and interrupted."""
+
+    def __init__(self, folder, **environment):
+        self.manager, self.client = start_new_kernel(cwd=str(folder), env=os.environ | environment)
+
+    def run(self, cells, interrupt_after=None, restart_after=None):
+        """Run cells until one fails: -> the name of its error, None if all went well, "restarted" if the kernel was."""
+        stop = time.monotonic() + (interrupt_after or restart_after or 600)
+        for cell in cells:
+            message = self.client.execute(cell)
+            while True:
+                try:
+                    reply = self.client.get_shell_msg(timeout=max(0.0, stop - time.monotonic()))
+                except Empty:
+                    if restart_after:
+                        self.restart()
+                        return "restarted"
+                    assert interrupt_after, "a cell takes too long"
+                    self.manager.interrupt_kernel()
+                    stop = time.monotonic() + 600
+                    interrupt_after = None
+                    continue
+                if reply["parent_header"]["msg_id"] == message:
+                    break
+            if reply["content"]["status"] != "ok":
+                return reply["content"].get("ename", "aborted")
+        return None
+
+    def restart(self):
+        self.manager.restart_kernel(now=True)
+        self.client.stop_channels()
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=120)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+CELLS = (
+    "import torch, vae_lib; from vae_lib import data; data.PART_BYTES = 2**19",
+    "faces = vae_lib.load_dataset('celeba', size=32); torch.manual_seed(0)",
+    "model = vae_lib.ConvVAE((3, 32, 32), (8, 16), 8)",
+    "record = vae_lib.fit(model, faces, None, vae_lib.TrainConfig(epochs=2, precision='float32'), progress=False)",
+    "open('result', 'w').write(repr([row['train_loss'] for row in record['history']] + [len(faces)]))",
+)
+
+
+@few_and_many
+def test_interrupted_and_restarted_cells(tries, tmp_path, note):
+    write_celeba(settings.DATA_DIR, parts=(0,) * 300 + (1,) * 6)
+    moments, outcomes = random.Random(4), []
+    environment = {"VAE_PROFILE": "lab", "VAE_DATA_DIR": str(settings.DATA_DIR), "OMP_NUM_THREADS": "1"}
+    with Kernel(tmp_path, **environment) as kernel:
+        assert kernel.run(CELLS[:1]) is None
+        start = time.monotonic()
+        assert kernel.run(CELLS[1:]) is None
+        whole, expected = time.monotonic() - start, (tmp_path / "result").read_text()
+        for i in range(tries):
+            (tmp_path / "result").unlink()
+            shutil.rmtree(settings.DATA_DIR / "cache")
+            moment = {"restart_after" if i % 5 == 0 else "interrupt_after": moments.uniform(0.01, whole)}
+            outcomes.append(kernel.run(CELLS, **moment))
+            assert kernel.run(CELLS) is None
+            assert (tmp_path / "result").read_text() == expected
+    assert set(outcomes) <= {None, "restarted", "KeyboardInterrupt"} and "KeyboardInterrupt" in outcomes
+    counts = f"{outcomes.count('KeyboardInterrupt')} interrupted, {outcomes.count('restarted')} restarted in a cell"
+    note("kernel interrupted or restarted in a cell", tries, f"{counts}; the next Run-All gives the same numbers")
+
+
+NOTEBOOKS = sorted((settings.REPOSITORY / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_an_interrupted_notebook_runs_again(path, note):
+    content = json.loads(path.read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == "code"]
+    moments = random.Random(path.stem)
+    with Kernel(path.parent, VAE_PROFILE="quick") as kernel:
+        first = kernel.run(cells, interrupt_after=moments.uniform(5, 25))
+        second = kernel.run(cells, restart_after=moments.uniform(5, 25))
+        assert kernel.run(cells) is None
+    assert first in (None, "KeyboardInterrupt") and second in (None, "restarted")
+    note(f"notebook {path.stem[:2]} interrupted, then restarted, in a cell", 2, "the next Run-All has no error")
