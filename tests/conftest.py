@@ -26,10 +26,13 @@ def pytest_terminal_summary(terminalreporter):
     reports = chain(terminalreporter.getreports("passed"), terminalreporter.getreports("failed"))
     rows = [(*row, report.passed) for report in reports for key, row in report.user_properties if key == "fault"]
     if rows:
-        largest = {fault: row for fault, *row in sorted(rows, key=lambda row: row[1])}  # the run of most tries
+        faults = {}
+        for fault, tries, outcome, sentence, passed in rows:  # several tests may try the same fault
+            before, _, _, all_passed = faults.get(fault, (0, "", "", True))
+            faults[fault] = before + tries, outcome, sentence, passed and all_passed
         lines = [
             f"| {fault} | {tries:,} | {outcome if passed else 'FAILED'} | {sentence} |"
-            for fault, (tries, outcome, sentence, passed) in largest.items()
+            for fault, (tries, outcome, sentence, passed) in faults.items()
         ]
         table = "\n".join(["| Fault | Tries | Outcome | The person reads |", "|---|---|---|---|", *lines, ""])
         FAULTS.parent.mkdir(exist_ok=True)

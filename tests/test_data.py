@@ -25,7 +25,8 @@ from vae_lib.errors import LabError
 def write_idx(path, array, pack=True):
     header = struct.pack(f">4B{array.ndim}i", 0, 0, 8, array.ndim, *array.shape)
     path.parent.mkdir(parents=True, exist_ok=True)
-    (gzip.open if pack else open)(path, "wb").write(header + array.tobytes())
+    with (gzip.open if pack else open)(path, "wb") as file:
+        file.write(header + array.tobytes())
 
 
 def write_mnist(folder, n=40, pack=True):

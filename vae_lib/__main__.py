@@ -106,7 +106,7 @@ def number(text):
 def add_train_flags(parser):
     """What train takes; the training itself is configured by the fields of TrainConfig."""
     parser.add_argument("--data", choices=DATASETS, default="celeba", help="the dataset (default %(default)s)")
-    parser.add_argument("--size", type=whole(1), help="side to resize the images to (default: of the dataset)")
+    parser.add_argument("--size", type=whole(2), help="side to resize the images to (default: of the dataset)")
     parser.add_argument("--crop", type=whole(1), help="side of the centre square that is cut out before")
     parser.add_argument("--limit", type=whole(1), help="only the first images of each split")
     parser.add_argument(
@@ -251,11 +251,19 @@ def parse(argv):
 
 def main(argv=None):
     """Run the command line: -> exit code, as EPILOG lists them (2 is an exit by argparse)."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # some terminals cannot show every file name
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
         args.run(args)
     except (LabError, OSError) as error:
         print(f"vae: {error}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        print("vae: there is not enough memory; choose smaller models, images or batches.", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print(f"vae: {stop}" if str(stop) else "interrupted", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Latent arithmetic: directions that stand for an attribute, and pictures moved along them."""
 
 import torch
+import torch.nn.functional as F
 
 from vae_lib.errors import LabError, near_names
 from vae_lib.latent import as_code
@@ -100,11 +101,11 @@ def orthogonalise(vector, *others):
     Raises LabError if nothing is left, since the vector is a combination of the others.
     Shen et al. 2020, "Interpreting the latent space of GANs for semantic face editing", section 3.2.
     """
-    matrix = torch.stack(others, dim=1)
-    rest = vector - matrix @ (torch.linalg.pinv(matrix, rtol=1e-5) @ vector)  # others may depend on each other
-    if rest.norm() < 1e-4 * vector.norm():
+    whole, matrix = vector.double(), F.normalize(torch.stack(others, dim=1).double(), dim=0)
+    rest = whole - matrix @ (torch.linalg.pinv(matrix, rtol=1e-5) @ whole)  # the others may depend on each other
+    if rest.norm() <= 1e-4 * whole.norm():
         raise LabError(f"Nothing is left of the vector without the {len(others)} others; take out fewer of them.")
-    return rest
+    return rest.to(vector.dtype)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 Everything is written under a temporary name and renamed, so a folder <key> is whole or absent.
 """
 
+import io
 import json
 import os
 import shutil
@@ -51,16 +52,17 @@ def cached(key, decode):
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         problem = reason(error)
+    block = open_block(folder)  # perhaps of another process, which was first: it is as good
+    if block is None:
+        warnings.warn(
+            f"No cache could be written to {cache_folder()} ({problem}), so the images are decoded again each time; "
+            "make room there, or let somebody who may write there load the dataset once.",
+            stacklevel=2,
+        )
+        images, targets, skipped = zip(*decode())
+        block = Block(np.concatenate(images), np.concatenate(targets), list(chain.from_iterable(skipped)))
     shutil.rmtree(parts_folder(key), ignore_errors=True)
-    if (block := open_block(folder)) is not None:  # perhaps of another process, which was first: it is as good
-        return block
-    warnings.warn(
-        f"No cache could be written to {cache_folder()} ({problem}), so the images are decoded again each time; make "
-        "room there, or let somebody who may write there load the dataset once.",
-        stacklevel=2,
-    )
-    images, targets, skipped = zip(*decode())
-    return Block(np.concatenate(images), np.concatenate(targets), list(chain.from_iterable(skipped)))
+    return block
 
 
 def cache_folder():
@@ -78,9 +80,8 @@ def open_block(folder):
         skipped = json.loads((folder / "skipped.json").read_text(encoding="utf-8"))
         whole = all(array.offset + array.nbytes == os.path.getsize(array.filename) for array in (images, targets))
         kinds = images.dtype, images.ndim, targets.dtype, len(targets), type(skipped)
-        return (
-            Block(images, targets, skipped) if whole and kinds == (np.uint8, 4, np.int64, len(images), list) else None
-        )
+        whole &= kinds == (np.uint8, 4, np.int64, len(images), list) and all(isinstance(line, str) for line in skipped)
+        return Block(images, targets, skipped) if whole else None
     except Exception:  # a damaged file raises almost anything
         return None
 
@@ -116,8 +117,8 @@ def in_parts(key, n, decode_part, length):
 
     def part(start):
         try:
-            with np.load(part_path(key, start, length)) as file:
-                return Block(file["images"], file["targets"], file["skipped"].tolist())
+            with open(part_path(key, start, length), "rb") as file, np.load(file) as arrays:
+                return Block(arrays["images"], arrays["targets"], arrays["skipped"].tolist())
         except Exception:  # absent, or damaged: then it raises almost anything
             return decode_part(slice(start, start + length))
 
@@ -134,8 +135,10 @@ def in_parts(key, n, decode_part, length):
 
 def save_part(path, block):
     """Keep a Block; a disk that is full or read-only costs only the chance to go on after a kill."""
+    buffer = io.BytesIO()  # since a zip file that cannot be written complains once more when it is deleted
+    np.savez(buffer, images=block.images, targets=block.targets, skipped=np.array(block.skipped, dtype=str))
     with suppress(OSError), replacing(path) as temporary:
-        np.savez(temporary, images=block.images, targets=block.targets, skipped=np.array(block.skipped, dtype=str))
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def part_path(key, start, length):

@@ -128,9 +128,9 @@ def load_dataset(name, split="train", size=None, crop=None, limit=None):
         raise LabError(f"Unknown dataset {name!r}; choose one of {', '.join(DATASETS)}.")
     if split not in SPLITS:
         raise LabError(f"Unknown split {split!r} of {name}; choose one of {', '.join(SPLITS)}.")
-    for argument, value in (("size", size), ("crop", crop), ("limit", limit)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise LabError(f"{argument}={value!r} for {name}: give a whole number of at least 1, or None.")
+    for argument, value, least in (("size", size, 2), ("crop", crop, 1), ("limit", limit, 1)):
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise LabError(f"{argument}={value!r} for {name}: give a whole number of at least {least}, or None.")
     entry = DATASETS[name]
     size, crop = size or entry.size, crop or entry.crop
     if settings.PROFILE.real_data == "never":

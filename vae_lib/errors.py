@@ -2,9 +2,17 @@
 
 from difflib import get_close_matches
 
+LONGEST = 1_000  # characters of a message: what it quotes may be of any length
+
 
 class LabError(ValueError):
     """Bad input, told in one sentence: what was wrong, where, what to do next."""
+
+    def __init__(self, message=""):
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+        if len(line) > LONGEST:
+            line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+        super().__init__(line)
 
     def _render_traceback_(self):
         """Jupyter calls this: students see the sentence instead of a page of traceback."""

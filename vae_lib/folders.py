@@ -118,7 +118,7 @@ def unpack(archive, folder):
         raise
     except Exception as error:  # a damaged archive raises almost anything
         raise LabError(
-            f"{archive} cannot be unpacked ({' '.join(str(error).split())}); delete it and fetch it again: where its "
+            f"{archive} cannot be unpacked ({error}); delete it and fetch it again: where its "
             "quota is spent, Google Drive sends a web page instead."
         ) from None
 
@@ -236,8 +236,8 @@ def decode_image(path, size, crop=None, sides=None):
         with Image.open(path) as image:
             ImageOps.exif_transpose(image, in_place=True)
             image = to_rgb(image)
-    except MemoryError:
-        raise
+    except MemoryError:  # perhaps the fault of other programs, so the file must not be marked as damaged
+        raise LabError(f"{path} needs more memory than there is; close other programs, or remove the file.") from None
     except Exception as error:  # a decoder may raise anything on a damaged file
         if getattr(error, "errno", None):  # the disk's fault, not the file's: trying again may help
             raise LabError(f"{path} cannot be read ({error.strerror}); see to the disk and try again.") from None

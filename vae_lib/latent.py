@@ -19,18 +19,19 @@ def slerp(a, b, t):
     Shoemake 1985, "Animating rotation with quaternion curves", for unit vectors; proposed for latent codes by White
     2016, "Sampling generative networks", section 2.1; here extended to vectors of different norm.
     """
-    norms = a.norm(), b.norm()
-    if min(norms) == 0:
+    if not (a.any() and b.any()):
         return lerp(a, b, t)
+    dtype, a, b, t = a.dtype, a.double(), b.double(), t.double()  # the square of a large number must not overflow
+    norms = a.norm(), b.norm()
     start, end = a / norms[0], b / norms[1]
     apart, opposite = (start - end).norm(), (start + end).norm()
     if opposite < 1e-3:
         raise LabError("The two codes point in opposite directions, so no arc between them is the shortest: use lerp.")
     if apart < 1e-6:
-        return lerp(a, b, t)
+        return lerp(a, b, t).to(dtype)
     angle, t = 2 * torch.atan2(apart, opposite), t[:, None]  # arccos of the cosine would lose half of the digits
     direction = (torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end) / torch.sin(angle)
-    return direction * torch.lerp(norms[0], norms[1], t)
+    return (direction * torch.lerp(norms[0], norms[1], t)).to(dtype)
 
 
 KINDS = {"lerp": lerp, "slerp": slerp}

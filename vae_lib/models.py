@@ -249,12 +249,15 @@ class AttributeClassifier(nn.Module):
     """Reads attributes off a face: images (N, C, H, W) in [0, 1] -> one logit for each attribute, (N, attributes).
 
     Each entry of `channels` halves height and width; the faces are aligned, so the last layer may look at places.
+    Raises LabError for images with too few pixels to be halved so often.
     """
 
     def __init__(self, image_shape, attributes, channels=(16, 32, 64, 128)):
         super().__init__()
         image_shape, channels = checked(image_shape, channels)
         attributes = tuple(attributes)
+        if min(image_shape[1:]) < 2 ** len(channels):
+            raise LabError(f"Images of {image_shape} cannot be halved {len(channels)} times; give fewer channels.")
         self.config = {
             "class": "AttributeClassifier",
             "image_shape": image_shape,

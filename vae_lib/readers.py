@@ -58,8 +58,7 @@ def download(dataset_class, host, folder):
         os.rename(temporary / folder, where / folder)
     except Exception as error:  # Google Drive's quota, for example, has an exception of its own
         if not (where / folder).exists():  # otherwise another kernel has fetched it meanwhile
-            why = " ".join(str(error).split())
-            raise DataMissing(f"there is no {folder}/ in {where}, and the download failed ({why}); {how}.") from None
+            raise DataMissing(f"there is no {folder}/ in {where}, and the download failed ({error}); {how}.") from None
     finally:
         socket.setdefaulttimeout(previous)
         shutil.rmtree(temporary, ignore_errors=True)

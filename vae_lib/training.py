@@ -55,14 +55,15 @@ class TrainConfig:
 
     def __post_init__(self):
         for name in ("batch_size", "epochs", "patience"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise LabError(f"TrainConfig({name}={getattr(self, name)!r}): give a whole number of at least 1.")
         for name in ("lr", "beta", "min_delta", "weight_decay"):
             value = getattr(self, name)
-            if not isinstance(value, Real) or not math.isfinite(value) or value < 0 or (name == "lr" and value == 0):
+            number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+            if not number or value < 0 or (name == "lr" and value == 0):
                 bound = "above 0" if name == "lr" else "of at least 0"
                 raise LabError(f"TrainConfig({name}={value!r}): give a finite number {bound}.")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
             raise LabError(f"TrainConfig(seed={self.seed!r}): give a whole number from 0 to 2**32 - 1.")
         known_values = {
             "likelihood": tuple(LIKELIHOODS),

@@ -66,9 +66,21 @@ def parse_record(text):
         raise ValueError("the history in its record is not one of epochs")
     if history and not all(isinstance(record.get("data", {}).get(key), str) for key in ("name", "source")):
         raise ValueError("its record does not say what it was trained on")
-    if not all(map(all_numbers, [*record.get("test", {}).values(), *record.get("vectors", {}).values()])):
+    test, vectors = record.get("test", {}), record.get("vectors", {})
+    if not all(map(all_numbers, [*test.values(), *vectors.values()])):
         raise ValueError("its record holds results that are no numbers")
+    losses = [test.get(kind) for kind in ("posterior_mean", "one_sample")]
+    of_classifier = isinstance(test.get("photographs"), dict) and test["photographs"]
+    if test and not of_classifier and not all(isinstance(values, list) and len(values) == 3 for values in losses):
+        raise ValueError("the test results in its record are not whole")
     return record
+
+
+def check_finished(record, path):
+    """LabError unless a record is that of a finished training."""
+    for part in ("data", "history", "profile", "device"):
+        if not record.get(part):
+            raise damaged(path, f"its record has no {part}")
 
 
 def all_numbers(values):
@@ -79,9 +91,7 @@ def all_numbers(values):
 
 def damaged(path, why):
     """The error of a file that cannot be used."""
-    return LabError(
-        f"{path} is damaged ({' '.join(str(why).split())}); restore it with git, or delete it and train again."
-    )
+    return LabError(f"{path} is damaged ({why}); restore it with git, or delete it and train again.")
 
 
 def check_tensors(found, expected, path):
@@ -101,8 +111,9 @@ def check_tensors(found, expected, path):
             f"{path} does not fit this model: {name} is {found_ones.get(name, 'absent')} in the file and "
             f"{expected_ones.get(name, 'absent')} in the model; build the model from the file's own configuration."
         )
-    if not all(torch.isfinite(tensor).all() for tensor in found.values()):
-        raise damaged(path, "it holds values that are not finite")
+    for name, tensor in found.items():
+        if not torch.isfinite(tensor).all() or (name.endswith("running_var") and (tensor < 0).any()):
+            raise damaged(path, f"{name} holds values that are not finite, or negative variances")
 
 
 def load_state(model, tensors, path):
@@ -155,6 +166,8 @@ def load_pretrained(name):
     except LabError as error:
         raise damaged(path, error) from None
     check_tensors(tensors, model.state_dict(), path)
+    if "config" in record:
+        check_finished(record, path)
     model.to_empty(device="cpu").load_state_dict(tensors)
     settings.keep_freed_memory()
     return model.to(memory_format=torch.channels_last).eval(), record
@@ -174,9 +187,11 @@ def load_record(name):
     """The record that save_record wrote; LabError if it is damaged."""
     path = record_path(name)
     try:
-        return parse_record(path.read_text(encoding="utf-8"))
+        record = parse_record(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise damaged(path, error) from None
+    check_finished(record, path)
+    return record
 
 
 def record_path(name):

@@ -62,7 +62,8 @@ def build_cache(folder):
     load_dataset("celeba")
 
 
-@few_and_many
+@pytest.mark.slow
+@pytest.mark.parametrize("tries", [50])
 def test_kill_while_the_cache_is_built(tries, tmp_path, use_profile, note):
     use_profile("lab")
     write_celeba(settings.DATA_DIR, parts=(0,) * 300 + (1,) * 6)
@@ -255,7 +256,8 @@ CELLS = (
 )
 
 
-@few_and_many
+@pytest.mark.slow
+@pytest.mark.parametrize("tries", [50])
 def test_interrupted_and_restarted_cells(tries, tmp_path, note):
     write_celeba(settings.DATA_DIR, parts=(0,) * 300 + (1,) * 6)
     moments, outcomes = random.Random(4), []
