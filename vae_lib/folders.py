@@ -110,6 +110,8 @@ def unpack(archive, folder):
             members = {name: member for name, member in members.items() if is_image_name(name)}
             if sum(member.file_size for member in members.values()) > 2 * archive.stat().st_size:
                 raise ValueError("it would unpack to more than twice its size, which no archive of JPEG files does")
+            if not members:
+                raise ValueError("it holds no images")
             temporary.mkdir()
             bar = tqdm(members.items(), f"unpacking {archive.name}", unit=" images", mininterval=1, file=sys.stdout)
             for name, member in bar:

@@ -37,11 +37,11 @@ def read_tensors(path):
     """The tensors and the record of a file that `write_tensors` made; LabError if it is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
-            record = parse_record((file.metadata() or {})["record"])
+            record = parse_record((file.metadata() or {}).get("record", "null"))
             return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 (not a dict)
     except FileNotFoundError:
         raise LabError(f"There is no file {path}; check the name.") from None
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise damaged(path, error) from None
 
 
@@ -55,7 +55,7 @@ def parse_record(text):
     except RecursionError:
         raise ValueError("its record is nested too deeply") from None
     if not isinstance(record, dict):
-        raise ValueError("its record is no object")
+        raise ValueError("it has no record of a training")
     for part, kind in KINDS.items():
         if not isinstance(record.get(part, kind()), kind):
             raise ValueError(f"{part} in its record is no {kind.__name__}")
@@ -238,6 +238,8 @@ def resume(path, model, optimizer, run):
     tensors, record = read_tensors(path)
     if other := difference(run, record):
         raise LabError(f"{path} belongs to another run: {other}; delete it to start afresh.")
+    if not record.get("history"):
+        raise damaged(path, "its record has no history")
     parameters, state = dict(enumerate(model.parameters())), model.state_dict()
     expected = {f"{part}.{name}": tensor for part in ("model", "best") for name, tensor in state.items()}
     expected |= {f"optimizer.{i}.{key}": p for i, p in parameters.items() for key in ("exp_avg", "exp_avg_sq")}

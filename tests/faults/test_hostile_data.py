@@ -1,0 +1,375 @@
+"""Data that are not what they should be: downloads cut off, archives that attack, lists that do not fit, bad images."""
+
+import os
+import shutil
+import stat
+import zipfile
+from pathlib import Path
+
+import gdown
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from test_data import write_cifar10_binary, write_idx, write_mnist
+from test_folders import NAMES, picture, write_celeba
+from vae_lib import data, load_dataset, readers, settings
+from vae_lib.errors import LabError
+
+PAGE = b"<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title>Too many users have viewed this file.</html>"
+
+
+@pytest.fixture
+def lab(use_profile):
+    use_profile("lab")
+    return settings.DATA_DIR
+
+
+def files_below(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def sentence_of(function, *arguments):
+    """The sentence of the LabError that a function raises."""
+    with pytest.raises(LabError) as caught:
+        function(*arguments)
+    return str(caught.value)
+
+
+# --- downloads, through torchvision's own code ---
+
+
+def cut_off(content):
+    return content[: len(content) // 2]
+
+
+def changed(content):
+    return content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+
+
+def page(content):
+    return PAGE
+
+
+def nothing(content):
+    return b""
+
+
+DAMAGES = (cut_off, changed, page, nothing)
+
+
+def serve_mnist(folder, damage, monkeypatch):
+    write_mnist(folder)
+    for path in (folder / "MNIST" / "raw").iterdir():
+        path.write_bytes(damage(path.read_bytes()))
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [f"file://{folder}/MNIST/raw/"])
+
+
+def serve_cifar10(folder, damage, monkeypatch):
+    archive = Path(shutil.make_archive(folder / "cifar-10-python", "gztar", folder))
+    archive.write_bytes(damage(archive.read_bytes()))
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", f"file://{archive}")
+
+
+def serve_celeba(folder, damage, monkeypatch):
+    write_celeba(folder)
+    archive = Path(shutil.make_archive(folder / "img_align_celeba", "zip", folder / "celeba"))
+    monkeypatch.setattr(
+        gdown, "download", lambda output, **others: Path(output).write_bytes(damage(archive.read_bytes()))
+    )
+
+
+SERVERS = {"mnist": serve_mnist, "cifar10": serve_cifar10, "celeba": serve_celeba}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_damaged_download_is_not_kept(name, lab, tmp_path, monkeypatch, capsys, note):
+    """The md5 sums are torchvision's own, so even the whole files of these tests are wrong."""
+    monkeypatch.setattr(readers, "reachable", lambda host: True)
+    for damage in DAMAGES:
+        (served := tmp_path / damage.__name__).mkdir()
+        SERVERS[name](served, damage, monkeypatch)
+        monkeypatch.setattr(data, "_said", set())  # as in a new session
+        assert load_dataset(name, "val").source == "synthetic"
+        said = capsys.readouterr().out.splitlines()
+        sentence = next(line for line in said if line.startswith("SYNTHETIC"))
+        assert "the download failed" in sentence and "data/README.md" in sentence and list(lab.iterdir()) == []
+    fault = "download cut off, changed (wrong md5), a web page, empty"
+    note(fault, len(DAMAGES), "nothing kept, synthetic images with a banner", sentence)
+
+
+# --- an archive that a person has put there ---
+
+
+def zipped(folder, entries, compression=zipfile.ZIP_STORED):
+    """img_align_celeba.zip in place of the folder: {name or ZipInfo: content}."""
+    shutil.rmtree(folder / "celeba" / "img_align_celeba", ignore_errors=True)
+    path = folder / "celeba" / "img_align_celeba.zip"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+def whole_archive(folder):
+    images = sorted((folder / "celeba" / "img_align_celeba").iterdir())
+    return zipped(folder, {f"img_align_celeba/{path.name}": path.read_bytes() for path in images})
+
+
+def test_an_archive_is_unpacked(lab):
+    write_celeba(lab)
+    expected = load_dataset("celeba").images.clone()
+    images = files_below(lab / "celeba" / "img_align_celeba")
+    whole_archive(lab)
+    shutil.rmtree(lab / "cache")
+    assert torch.equal(load_dataset("celeba").images, expected)
+    assert files_below(lab / "celeba" / "img_align_celeba") == images
+
+
+def damage_archive(damage):
+    def write(folder):
+        path = whole_archive(folder)
+        path.write_bytes(damage(path.read_bytes()))
+
+    return write
+
+
+def changed_image(folder):
+    path = whole_archive(folder)
+    content = bytearray(path.read_bytes())
+    content[5_000] ^= 1
+    path.write_bytes(content)
+
+
+def bomb(folder):
+    zipped(folder, {"img_align_celeba/000001.jpg": bytes(2**27)}, zipfile.ZIP_DEFLATED)
+
+
+def bomb_that_lies(folder):
+    """It says that it unpacks to a thousand bytes."""
+    path = zipped(folder, {"img_align_celeba/000001.jpg": bytes(2**27)}, zipfile.ZIP_DEFLATED)
+    content = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
+        start = content.find(signature) + offset
+        content[start : start + 4] = (1_000).to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+def locked(folder):
+    path = whole_archive(folder)
+    content = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        start = content.find(signature)
+        while start >= 0:
+            content[start + offset] |= 1
+            start = content.find(signature, start + 1)
+    path.write_bytes(content)
+
+
+def without_images(folder):
+    zipped(folder, {"readme.txt": "nothing here"})
+
+
+ARCHIVES = {
+    "a web page saved as .zip": damage_archive(page),
+    "an archive cut off": damage_archive(cut_off),
+    "an empty file as .zip": damage_archive(nothing),
+    "an archive with a changed image": changed_image,
+    "a zip bomb": bomb,
+    "a zip bomb that lies about its size": bomb_that_lies,
+    "an archive with a password": locked,
+    "an archive without images": without_images,
+}
+
+
+@pytest.mark.parametrize("fault", ARCHIVES)
+def test_bad_archives_are_refused(fault, lab, note):
+    write_celeba(lab)
+    ARCHIVES[fault](lab)
+    before = files_below(lab)
+    sentence = sentence_of(load_dataset, "celeba")
+    note(fault, 1, "refused, nothing unpacked", sentence)
+    assert "img_align_celeba.zip cannot be unpacked" in sentence and "fetch it again" in sentence
+    assert files_below(lab) == before and not (lab / "celeba" / "img_align_celeba").exists()
+
+
+def test_archives_cannot_write_elsewhere(lab, note):
+    write_celeba(lab)
+    whole = files_below(lab / "celeba" / "img_align_celeba")
+    link = zipfile.ZipInfo("img_align_celeba/000002.jpg")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    names = (
+        "../../../up.jpg",
+        "/tmp/absolute.jpg",
+        "..\\..\\windows.jpg",
+        "img_align_celeba/../../sideways.jpg",
+        "...jpg",
+    )
+    first = whole[Path("000001.jpg")]
+    entries = {f"img_align_celeba/{path}": content for path, content in whole.items() if path.name != "000002.jpg"}
+    entries |= {link: "/etc/passwd", **dict.fromkeys(names, first)}
+    zipped(lab, entries)
+    before = set(files_below(lab.parent))
+    assert len(load_dataset("celeba", limit=1)) == 1
+    unpacked = lab / "celeba" / "img_align_celeba"
+    new = {lab.parent / path for path in set(files_below(lab.parent)) - before}
+    assert all(path.parent == unpacked or path.is_relative_to(lab / "cache") for path in new)
+    assert not any(path.is_symlink() for path in unpacked.iterdir())
+    assert (unpacked / "000002.jpg").read_text() == "/etc/passwd"  # a file of eleven letters, which is no image
+    note("an archive with `../`, absolute paths, links", len(names) + 1, "all stays in its folder, links are not made")
+
+
+# --- lists and labels ---
+
+
+def edit(name, old, new):
+    """A fault: the first `old` in a list of CelebA becomes `new`."""
+
+    def damage(folder):
+        path = folder / "celeba" / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return damage
+
+
+def listed_twice(name):
+    def damage(folder):
+        path = folder / "celeba" / name
+        path.write_text(path.read_text() + path.read_text().splitlines()[6] + "\n")
+
+    return damage
+
+
+def of_other_images(folder):
+    path = folder / "celeba" / "list_attr_celeba.txt"
+    path.write_text(path.read_text().replace("0000", "0009"))
+
+
+def page_as_list(folder):
+    (folder / "celeba" / ATTRIBUTES).write_bytes(PAGE)
+
+
+ATTRIBUTES, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
+LISTS = {
+    "an attribute list of other images": (of_other_images, "has no row for 40 of the images"),
+    "a row is missing": (edit(ATTRIBUTES, "000007.jpg", "999999.jpg"), "has no row for 1 of the images"),
+    "a row is there twice": (listed_twice(ATTRIBUTES), "there a second time"),
+    "an image is there twice in the partition": (listed_twice(PARTITION), "there a second time"),
+    "an attribute of 7": (edit(ATTRIBUTES, " 1 ", " 7 "), "'7' after .* is none of -1, 1"),
+    "an attribute of 300": (edit(ATTRIBUTES, " 1 ", " 300 "), "is none of -1, 1"),
+    "an attribute that is no number": (edit(ATTRIBUTES, " 1 ", " yes "), "is none of -1, 1"),
+    "a value too many": (edit(ATTRIBUTES, " 1 ", " 1 1 "), "not 5 numbers"),
+    "a part of 5": (edit(PARTITION, "000003.jpg 0", "000003.jpg 5"), "'5' after 000003.jpg is none of 0, 1, 2"),
+    "an attribute's name is there twice": (edit(ATTRIBUTES, "Male", "Young"), "the second line should name"),
+    "a web page in place of the list": (
+        lambda folder: (folder / "celeba" / ATTRIBUTES).write_bytes(PAGE),
+        "second line",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", LISTS)
+def test_lists_that_do_not_fit(fault, lab, note):
+    damage, message = LISTS[fault]
+    write_celeba(lab)
+    damage(lab)
+    before = files_below(lab)
+    with pytest.raises(LabError, match=message) as caught:
+        load_dataset("celeba")
+    note(f"CelebA: {fault}", 1, "refused", str(caught.value))
+    assert files_below(lab) == before
+
+
+def mnist_label(folder):
+    write_mnist(folder)
+    write_idx(folder / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz", np.full(40, 10, np.uint8))
+    return "mnist"
+
+
+def mnist_sizes(folder):
+    write_mnist(folder)
+    write_idx(folder / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz", np.zeros((40, 28, 27), np.uint8))
+    return "mnist"
+
+
+def mnist_bomb(folder):
+    write_mnist(folder)
+    write_idx(folder / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz", np.zeros((90_000, 28, 28), np.uint8))
+    return "mnist"
+
+
+def cifar10_label(folder):
+    path = folder / "cifar-10-batches-bin" / "test_batch.bin"
+    write_cifar10_binary(folder)[path.name][5, 0] = 10
+    records = np.fromfile(path, np.uint8).reshape(-1, 3073)
+    records[5, 0] = 10
+    records.tofile(path)
+    return "cifar10"
+
+
+ARRAYS = {
+    "MNIST: a label of 10": mnist_label,
+    "MNIST: images of 28x27": mnist_sizes,
+    "MNIST: a small .gz that unpacks to 70 MB": mnist_bomb,
+    "CIFAR-10: a label of 10": cifar10_label,
+}
+
+
+@pytest.mark.parametrize("fault", ARRAYS)
+def test_arrays_that_do_not_fit(fault, lab, note):
+    name = ARRAYS[fault](lab)
+    sentence = sentence_of(load_dataset, name, "test")
+    note(fault, 1, "refused", sentence)
+    assert "fetch it again" in sentence and str(lab) in sentence
+
+
+# --- images ---
+
+
+def test_images_of_mixed_sizes(lab, capsys, note):
+    """Of CelebA they are skipped, since its crop is a place in the face; of other folders, their centres are used."""
+    write_celeba(lab)
+    sizes = [(178, 218), (217, 178), (178, 219), (20, 20), (1, 1), (4_000, 2)]
+    for i, size in enumerate(sizes):
+        picture(i, *size).save(lab / "celeba" / "img_align_celeba" / f"{i + 1:06d}.jpg")
+    assert len(load_dataset("celeba")) == 40 - 5
+    sentence = capsys.readouterr().out.split("celeba, train: ")[1].splitlines()[0]
+    (lab / "ffhq").mkdir()
+    for i, size in enumerate(sizes * 5):
+        picture(i, *size).save(lab / "ffhq" / f"{i}.png")
+    found = [load_dataset("ffhq", split, size=16) for split in ("train", "val", "test")]
+    assert sum(map(len, found)) == 30 and {part.image_shape for part in found} == {(3, 16, 16)}
+    note(
+        "images of mixed sizes",
+        len(sizes),
+        "CelebA: the others are skipped; a folder of photos: all are used",
+        sentence,
+    )
+
+
+@pytest.mark.slow
+def test_one_corrupt_image_in_twenty_thousand(lab, capsys, note):
+    images = lab / "celeba" / "img_align_celeba"
+    images.mkdir(parents=True)
+    picture(0).save(first := images / "000001.jpg", quality=95)
+    names = [f"{i + 1:06d}.jpg" for i in range(20_000)]
+    for name in names[1:]:
+        os.link(first, images / name)
+    bad = images / names[12_344]
+    bad.unlink()
+    bad.write_bytes(cut_off(first.read_bytes()))
+    attributes = "\n".join(["20000", " ".join(NAMES), *(f"{name} -1 1 -1 1 -1" for name in names)])
+    (lab / "celeba" / ATTRIBUTES).write_text(attributes)
+    (lab / "celeba" / PARTITION).write_text("\n".join(f"{name} 0" for name in names))
+    found = {split: load_dataset("celeba", split, size=32) for split in ("train", "val", "test")}
+    said = capsys.readouterr().out.splitlines()
+    sentence = next(line for line in said if "skipped" in line)
+    note("one corrupt image in 20,000", 1, "the others are used", sentence)
+    assert sum(map(len, found.values())) == 19_999 and names[12_344] in sentence
+    assert all(len(part.images) == len(part.targets) for part in found.values())
+    expected = np.asarray(Image.open(first))[35:183, 15:163].mean()
+    assert all(abs(part.images.float().mean() - expected) < 1 for part in found.values())
