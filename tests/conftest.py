@@ -1,7 +1,6 @@
 """Every test works in its own folders, in the quick profile, without a network."""
 
 import socket
-from itertools import chain
 
 import numpy as np
 import pytest
@@ -23,7 +22,8 @@ def pytest_terminal_summary(terminalreporter):
     if TABLE.exists():
         terminalreporter.section("what the tests of the exercises made of right and wrong answers")
         terminalreporter.write(TABLE.read_text())
-    reports = chain(terminalreporter.getreports("passed"), terminalreporter.getreports("failed"))
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    reports.sort(key=lambda report: report.location[:2])  # file and line
     rows = [(*row, report.passed) for report in reports for key, row in report.user_properties if key == "fault"]
     if rows:
         faults = {}

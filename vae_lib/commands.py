@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from vae_lib import attributes, cost, distributed, latent, settings, speed
-from vae_lib.data import SPLITS, load_dataset, show_setup, to_float
+from vae_lib.data import DATASETS, SPLITS, load_dataset, show_setup, to_float
 from vae_lib.errors import LabError
 from vae_lib.files import replacing, write_json, writing
 from vae_lib.models import FCVAE, Autoencoder, ConvVAE, count_parameters
@@ -42,10 +42,11 @@ def train(args):
     check_weights_path(out)
     config = TrainConfig(**{field.name: getattr(args, field.name) for field in dataclasses.fields(TrainConfig)})
     arguments = model_arguments(args)
+    if side := args.size or DATASETS[args.data].size:  # a model that cannot be is refused before images are decoded
+        with torch.device("meta"):
+            MODELS[args.model]((3, side, side), **arguments)
     try:
         with distributed.joined():
-            if done := epochs_kept(checkpoint):
-                print(f"going on after epoch {done}, from {checkpoint}")
             train_set, val_set, test_set = distributed.in_turn(
                 lambda: [load_dataset(args.data, split, args.size, args.crop, args.limit) for split in SPLITS]
             )

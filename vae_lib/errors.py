@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 
-LONGEST = 1_000  # characters of a message: what it quotes may be of any length
+LONGEST = 800  # characters of a message: what it quotes may be of any length
 
 
 class LabError(ValueError):
@@ -11,7 +11,7 @@ class LabError(ValueError):
     def __init__(self, message=""):
         line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
         if len(line) > LONGEST:
-            line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+            line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 + 5 :]}"
         super().__init__(line)
 
     def _render_traceback_(self):

@@ -159,6 +159,8 @@ def run_epochs(model, train, val, config, checkpoint, progress, name):
     history, best = [], copy_state(model)
     if checkpoint is not None:
         history, best = resume_everywhere(checkpoint, model, optimizer, run)
+        if history and progress:
+            print(f"{name}: going on after epoch {len(history)}, from {checkpoint}")
     # DistributedDataParallel gives all processes the first one's weights, and every step the mean of their gradients
     step = TrainingStep(DistributedDataParallel(model) if distributed.is_active() else model, optimizer, config)
     train, val = on_device(train), None if val is None else on_device(val)

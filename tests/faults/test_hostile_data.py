@@ -190,7 +190,8 @@ def test_bad_archives_are_refused(fault, lab, note):
     ARCHIVES[fault](lab)
     before = files_below(lab)
     sentence = sentence_of(load_dataset, "celeba")
-    note(fault, 1, "refused, nothing unpacked", sentence)
+    kinds = "a web page, cut off, empty, changed, with a password, without images, a bomb, a bomb that lies"
+    note(f"CelebA's .zip: {kinds}", 1, "refused, nothing unpacked", sentence)
     assert "img_align_celeba.zip cannot be unpacked" in sentence and "fetch it again" in sentence
     assert files_below(lab) == before and not (lab / "celeba" / "img_align_celeba").exists()
 
@@ -280,7 +281,8 @@ def test_lists_that_do_not_fit(fault, lab, note):
     before = files_below(lab)
     with pytest.raises(LabError, match=message) as caught:
         load_dataset("celeba")
-    note(f"CelebA: {fault}", 1, "refused", str(caught.value))
+    kinds = "of other images, rows missing or there twice, values out of range, a web page"
+    note(f"CelebA's lists: {kinds}", 1, "refused", str(caught.value))
     assert files_below(lab) == before
 
 
@@ -323,7 +325,7 @@ ARRAYS = {
 def test_arrays_that_do_not_fit(fault, lab, note):
     name = ARRAYS[fault](lab)
     sentence = sentence_of(load_dataset, name, "test")
-    note(fault, 1, "refused", sentence)
+    note("MNIST, CIFAR-10: a label of 10, images of 28x27, a .gz that unpacks to 70 MB", 1, "refused", sentence)
     assert "fetch it again" in sentence and str(lab) in sentence
 
 

@@ -113,8 +113,9 @@ def test_hostile_weights_are_refused(fault, tmp_path, note):
         load_pretrained(str(path))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    note(f"weights: {fault}", 1, "refused", str(caught.value))
-    assert str(path) in str(caught.value) and str(caught.value).isprintable() and len(str(caught.value)) <= 1_010
+    kinds = "a pickle, cut off, hostile header, record or model, other shapes or dtypes, NaN"
+    note(f"weights: {kinds}", 1, "refused", str(caught.value))
+    assert str(path) in str(caught.value) and str(caught.value).isprintable() and len(str(caught.value)) <= 800
     assert peak < 2**26 and path.read_bytes() == FILES[fault]
     assert main(["info", "--model", str(path)]) == 1
 
@@ -144,7 +145,7 @@ def test_one_bad_file_does_not_hide_the_other_models(capsys, note):
     assert main(["info"]) == 0
     lines = capsys.readouterr().out.splitlines()
     listed = {line.split()[0]: line for line in lines if line.startswith(("  bad", "  good"))}
-    note("`vae info` with all these files", len(FILES), "the whole model is listed", listed["bad00"].strip())
+    note("`vae info` with all these weights", len(FILES), "the whole model is listed", listed["bad00"].strip())
     assert "FCVAE" in listed["good"] and "damaged" in listed["bad00"] and len(listed) == len(FILES) + 1
 
 
@@ -189,7 +190,8 @@ def test_hostile_checkpoints_are_refused(fault, tiny, tmp_path, note):
     before = copy_state(model)
     with pytest.raises(LabError) as caught:
         fit(model, tiny, None, config, path, progress=False)
-    note(f"checkpoint {fault}", 1, "refused, model and file as they were", str(caught.value))
+    kinds = "parts missing, NaN, other shapes, a history with holes, of another run"
+    note(f"checkpoint: {kinds}", 1, "refused, model and file as they were", str(caught.value))
     assert str(path) in str(caught.value) and path.read_bytes() == content
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 

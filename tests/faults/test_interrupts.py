@@ -293,4 +293,4 @@ def test_an_interrupted_notebook_runs_again(path, note):
         second = kernel.run(cells, restart_after=moments.uniform(5, 25))
         assert kernel.run(cells) is None
     assert first in (None, "KeyboardInterrupt") and second in (None, "restarted")
-    note(f"notebook {path.stem[:2]} interrupted, then restarted, in a cell", 2, "the next Run-All has no error")
+    note("each notebook interrupted, then restarted, in a cell", 2, "the next Run-All has no error")
