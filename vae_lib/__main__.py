@@ -8,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from torch import OutOfMemoryError
+
 from vae_lib import commands, speed
 from vae_lib.data import DATASETS, SPLITS
 from vae_lib.errors import LabError, near_names
@@ -261,7 +263,7 @@ def main(argv=None):
         print(f"vae: {error}", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not isinstance(error, MemoryError | OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         print("vae: there is not enough memory; choose smaller models, images or batches.", file=sys.stderr)
         return 1

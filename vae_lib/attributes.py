@@ -116,12 +116,17 @@ def manipulate(model, images_or_latents, vector, weights):
     one, (C, H, W) or (latent_dim,), the result is (len(weights), C, H, W). Weight 0 gives the reconstruction.
     Raises LabError for wrong shapes, and for values that are not finite.
     """
+    vector, weights = torch.as_tensor(vector), torch.as_tensor(weights)
     if tuple(vector.shape) != (model.latent_dim,):
         raise LabError(f"The vector has the shape {tuple(vector.shape)}; this model's codes are ({model.latent_dim},).")
+    if weights.ndim != 1:
+        raise LabError(
+            f"The weights have the shape {tuple(weights.shape)}; give a list of numbers, such as [-1, 0, 1]."
+        )
     if tuple(images_or_latents.shape) in (model.image_shape, (model.latent_dim,)):
         return manipulate(model, images_or_latents[None], vector, weights)[0]
     codes = torch.stack([as_code(model, a) for a in images_or_latents])
-    steps = torch.as_tensor(weights, dtype=codes.dtype, device=codes.device)[:, None] * vector.to(codes.device)
+    steps = weights.to(codes)[:, None] * vector.to(codes)
     moved = codes[:, None] + steps  # (N, weights, latent_dim)
     if not torch.isfinite(moved).all():
         raise LabError("The vector times its weights is not finite; look for NaN, or use smaller weights.")

@@ -19,6 +19,8 @@ import numpy as np
 from vae_lib import settings
 from vae_lib.files import reason, remove_leftovers, replacing
 
+BUILDING, PARTS = ".building-", ".parts-"  # begin the names of temporary folders
+
 
 class Block(NamedTuple):
     """Some decoded images of a dataset."""
@@ -35,15 +37,16 @@ def cached(key, decode):
     (only temporary folders are left, removed later). Without a writable disk, it works from memory.
     """
     folder = cache_folder() / key
-    if (block := open_block(folder)) is not None:
-        return block
-    problem = None
+    block, problem = None, None
     try:
+        if (block := open_block(folder)) is not None:
+            return block
         cache_folder().mkdir(parents=True, exist_ok=True)
-        remove_leftovers(cache_folder(), ".building-*")
-        remove_leftovers(cache_folder(), ".parts-*", hours=24, keep=parts_folder(key))
-        shutil.rmtree(folder, ignore_errors=True)  # if it is there, it was damaged after it was written
-        temporary = cache_folder() / f".building-{uuid.uuid4().hex}"
+        remove_leftovers(cache_folder(), BUILDING)
+        remove_leftovers(cache_folder(), PARTS, hours=24, keep=parts_folder(key))
+        if folder.exists() and open_block(folder) is None:  # damaged after it was written
+            shutil.rmtree(folder, ignore_errors=True)
+        temporary = cache_folder() / f"{BUILDING}{uuid.uuid4().hex}"
         try:
             temporary.mkdir()
             write_blocks(temporary, decode())
@@ -52,7 +55,8 @@ def cached(key, decode):
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         problem = reason(error)
-    block = open_block(folder)  # perhaps of another process, which was first: it is as good
+    with suppress(OSError):
+        block = open_block(folder)  # perhaps of another process, which was first: it is as good
     if block is None:
         warnings.warn(
             f"No cache could be written to {cache_folder()} ({problem}), so the images are decoded again each time; "
@@ -71,7 +75,7 @@ def cache_folder():
 
 
 def open_block(folder):
-    """What write_blocks wrote, or None if it is absent or damaged.
+    """What write_blocks wrote, or None if it is absent or damaged; OSError if the disk refuses.
 
     Memory-mapped copy-on-write: pages are read on demand, the files cannot change.
     """
@@ -82,7 +86,11 @@ def open_block(folder):
         kinds = images.dtype, images.ndim, targets.dtype, len(targets), type(skipped)
         whole &= kinds == (np.uint8, 4, np.int64, len(images), list) and all(isinstance(line, str) for line in skipped)
         return Block(images, targets, skipped) if whole else None
-    except Exception:  # a damaged file raises almost anything
+    except FileNotFoundError:
+        return None
+    except OSError:  # perhaps of this moment only, or of this user
+        raise
+    except Exception:  # a damaged file raises almost anything else
         return None
 
 
@@ -148,4 +156,4 @@ def part_path(key, start, length):
 
 def parts_folder(key):
     """Where the parts of an unfinished decoding lie."""
-    return cache_folder() / f".parts-{key}"
+    return cache_folder() / f"{PARTS}{key}"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from vae_lib import folders, readers, settings, synthetic
 from vae_lib.cache import Block, cached, in_parts
 from vae_lib.errors import LabError, near_names
+from vae_lib.files import remove_leftovers
 from vae_lib.readers import DataMissing
 from vae_lib.synthetic_faces import draw_faces
 
@@ -129,13 +131,15 @@ def load_dataset(name, split="train", size=None, crop=None, limit=None):
     if split not in SPLITS:
         raise LabError(f"Unknown split {split!r} of {name}; choose one of {', '.join(SPLITS)}.")
     for argument, value, least in (("size", size, 2), ("crop", crop, 1), ("limit", limit, 1)):
-        if value is not None and (not isinstance(value, int) or value < least):
+        if value is not None and (not isinstance(value, Integral) or value < least):
             raise LabError(f"{argument}={value!r} for {name}: give a whole number of at least {least}, or None.")
+    size, crop, limit = (None if value is None else int(value) for value in (size, crop, limit))
     entry = DATASETS[name]
     size, crop = size or entry.size, crop or entry.crop
     if settings.PROFILE.real_data == "never":
         dataset = draw_synthetic(name, split, size, crop)
     else:
+        remove_leftovers(settings.DATA_DIR, readers.DOWNLOADING, hours=24)
         try:
             dataset = entry.load(name, split, size, crop)
         except DataMissing as missing:

@@ -11,6 +11,8 @@ from safetensors import SafetensorError
 
 from vae_lib.errors import LabError
 
+WRITING = ".vae-lib-writing-"  # begins the names of temporary folders
+
 
 @contextmanager
 def replacing(path):
@@ -19,8 +21,8 @@ def replacing(path):
     After an error, nothing has changed. A folder replaces an empty one at most.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path.parent, ".writing-*")
-    folder = path.parent / f".writing-{uuid.uuid4().hex}"  # safetensors, too, makes a temporary file beside its own
+    remove_leftovers(path.parent, WRITING)
+    folder = path.parent / f"{WRITING}{uuid.uuid4().hex}"  # safetensors, too, makes a temporary file beside its own
     folder.mkdir()
     try:
         yield folder / path.name
@@ -29,10 +31,12 @@ def replacing(path):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_leftovers(parent, pattern, hours=1, keep=None):
-    """Remove the folders of this pattern, but `keep`, in which nothing was written for hours: their processes were
-    killed."""
-    for folder in parent.glob(pattern):
+def remove_leftovers(parent, prefix, hours=1, keep=None):
+    """Remove temporary folders in which nothing was written for hours, since their processes were killed.
+
+    They are called `prefix` and anything, if that is for our own names, and never `keep`.
+    """
+    for folder in parent.glob(f"{prefix}*"):
         with suppress(OSError):  # its owner has just renamed it, or it is another user's
             written = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
             if folder != keep and time.time() - written > 3_600 * hours:
@@ -46,7 +50,7 @@ def writing(path):
         yield
     except (OSError, SafetensorError) as error:
         raise LabError(
-            f"{path} cannot be written ({reason(error)}); make room there, or choose another place."
+            f"{path} cannot be written ({reason(error)}); choose another place, or make room there."
         ) from None
 
 

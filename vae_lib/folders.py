@@ -22,7 +22,7 @@ from tqdm import tqdm
 from vae_lib import settings
 from vae_lib.cache import Block
 from vae_lib.errors import LabError
-from vae_lib.files import reading, replacing, writing
+from vae_lib.files import WRITING, reading, remove_leftovers, replacing, writing
 from vae_lib.readers import DataMissing, download
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -84,6 +84,7 @@ def find_celeba():
     )
     if not images.exists() and (archive := images.with_suffix(".zip")).exists():
         unpack(archive, images)
+    remove_leftovers(folder, WRITING)  # of an unpacking that was killed
     for path in (images, attributes, partition):
         if not path.exists():
             raise LabError(f"{folder} has no {path.name}: complete the folder as data/README.md shows, or delete it.")
@@ -99,13 +100,13 @@ def find_celeba():
 
 
 def unpack(archive, folder):
-    """Write the image files of a .zip archive into a new folder, all or nothing.
+    """Write the image files of a .zip archive into a new folder, all or nothing; the first of several processes wins.
 
     Only the last part of each name counts, so that nothing can leave the folder. LabError for a file that is no whole
     archive, and, before anything is written, for one that would unpack to far more than it holds.
     """
     try:
-        with zipfile.ZipFile(archive) as file, writing(folder), replacing(folder) as temporary:
+        with reading(archive), zipfile.ZipFile(archive) as file, writing(folder), replacing(folder) as temporary:
             members = {PurePath(member.filename).name: member for member in file.infolist()}
             members = {name: member for name, member in members.items() if is_image_name(name)}
             if sum(member.file_size for member in members.values()) > 2 * archive.stat().st_size:
@@ -117,7 +118,8 @@ def unpack(archive, folder):
             for name, member in bar:
                 (temporary / name).write_bytes(file.read(member))
     except LabError:
-        raise
+        if not folder.exists():
+            raise
     except Exception as error:  # a damaged archive raises almost anything
         raise LabError(
             f"{archive} cannot be unpacked ({error}); delete it and fetch it again: where its "

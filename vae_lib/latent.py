@@ -45,6 +45,8 @@ def as_code(model, a):
     """
     model.eval()
     device = next(model.parameters()).device
+    if not isinstance(a, torch.Tensor):
+        raise LabError(f"Give an image or a code as a tensor, not {type(a).__name__}: torch.as_tensor makes one of it.")
     if not torch.isfinite(a).all():
         raise LabError("The image or code holds NaN or infinite values; look where they come from.")
     if tuple(a.shape) == (model.latent_dim,):

@@ -20,9 +20,11 @@ class ElboLoss(NamedTuple):
 def kl_divergence(mu, logvar):
     """KL(q(z|x) || N(0, I)) of a diagonal Gaussian posterior, in nats per image.
 
-    mu, logvar: (N, latent_dim), logvar = log of the variance. Returns (N,), each >= 0.
-    Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B.
+    mu, logvar: (N, latent_dim), logvar = log of the variance. Returns (N,), each >= 0. Raises LabError when the shapes
+    differ (broadcasting would hide it). Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B.
     """
+    if mu.shape != logvar.shape:
+        raise LabError(f"mu has shape {tuple(mu.shape)}, logvar {tuple(logvar.shape)}; both are (N, latent_dim).")
     return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(dim=1)
 
 
@@ -38,13 +40,15 @@ def binary_cross_entropy(x_hat, x):
     """-log Bernoulli(x; x_hat) summed over pixels and channels, nats: (N, C, H, W) twice, in [0, 1] -> (N,).
 
     Kingma & Welling 2014, appendix C.1. For grey values strictly between 0 and 1 its minimum is not 0.
-    Raises LabError for finite values outside [0, 1]; NaN gives NaN, as everywhere.
+    Raises LabError for values outside [0, 1]; NaN gives NaN, as everywhere (but on a GPU, where torch allows neither).
     """
     try:
         errors = F.binary_cross_entropy(x_hat, x, reduction="none")
-    except RuntimeError:  # torch refuses both; of a training that diverges, the NaN is to be seen
-        if x_hat.isfinite().all() and x.isfinite().all():
+    except RuntimeError:  # torch refuses both, and other things
+        if any((values < 0).any() or (values > 1).any() for values in (x_hat, x)):
             raise LabError("Cross-entropy needs images and reconstructions in [0, 1]; divide pixels by 255.") from None
+        if not x_hat.isnan().any():
+            raise
         errors = x_hat * math.nan
     return errors.flatten(1).sum(dim=1)
 

@@ -1,5 +1,6 @@
 """Encoders, decoders and the two steps between them. Images are floats (N, C, H, W) in [0, 1]."""
 
+from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
 from math import isfinite, prod
@@ -86,20 +87,25 @@ def check_pixels(x):
         )
 
 
-def checked(image_shape, layers, latent_dim=1, centre=0.0):
-    """image_shape and the sizes of the layers as tuples.
+def whole_numbers(name, values):
+    """The values as a tuple of ints; LabError, which names them, unless they are whole numbers of at least 1."""
+    several = isinstance(values, Iterable) and not isinstance(values, str)
+    values = tuple(values) if several else values
+    if not several or not all(isinstance(n, Integral) and n >= 1 for n in values):
+        raise LabError(f"{name}={values!r}: give whole numbers of at least 1, such as {name}=(64, 32).")
+    return tuple(map(int, values))
 
-    LabError unless all sizes are whole numbers of at least 1, an image has three, and the centre is a finite number.
-    """
-    sizes = {"image_shape": image_shape, "the sizes of the layers": layers, "latent_dim": [latent_dim]}
-    for name, values in sizes.items():
-        if not isinstance(values, list | tuple) or not all(isinstance(n, Integral) and n >= 1 for n in values):
-            raise LabError(f"{name}: {values!r}; give whole numbers of at least 1, as in image_shape=(3, 32, 32).")
+
+def checked(image_shape, latent_dim=1, centre=0.0):
+    """The arguments that all models have in common; LabError if they are not (channels, height, width) and numbers."""
+    image_shape = whole_numbers("image_shape", image_shape)
     if len(image_shape) != 3:
-        raise LabError(f"image_shape: {tuple(image_shape)}; give (channels, height, width).")
+        raise LabError(f"image_shape={image_shape}: give (channels, height, width).")
+    if not isinstance(latent_dim, Integral) or latent_dim < 1:
+        raise LabError(f"latent_dim={latent_dim!r}: give a whole number of at least 1.")
     if not isinstance(centre, Real) or not isfinite(centre):
-        raise LabError(f"centre: {centre!r}; give the number that is subtracted from the pixels, such as 0.5.")
-    return tuple(map(int, image_shape)), tuple(map(int, layers))
+        raise LabError(f"centre={centre!r}: give the number that is subtracted from the pixels, such as 0.5.")
+    return image_shape, int(latent_dim), float(centre)
 
 
 def mlp(sizes):
@@ -125,7 +131,8 @@ class FCVAE(VAE):
     """
 
     def __init__(self, image_shape, hidden=(512, 256), latent_dim=128, centre=0.0):
-        image_shape, hidden = checked(image_shape, hidden, latent_dim, centre)
+        image_shape, latent_dim, centre = checked(image_shape, latent_dim, centre)
+        hidden = whole_numbers("hidden", hidden)
         encoder, decoder = fc_layers(image_shape, hidden, 2 * latent_dim, latent_dim)
         super().__init__(encoder, decoder, image_shape=image_shape, hidden=hidden, latent_dim=latent_dim, centre=centre)
 
@@ -134,7 +141,8 @@ class Autoencoder(VAE):
     """Plain autoencoder with FCVAE's layers: a point instead of a distribution, so logvar is None and the KL 0."""
 
     def __init__(self, image_shape, hidden=(512, 256), latent_dim=128, centre=0.0):
-        image_shape, hidden = checked(image_shape, hidden, latent_dim, centre)
+        image_shape, latent_dim, centre = checked(image_shape, latent_dim, centre)
+        hidden = whole_numbers("hidden", hidden)
         encoder, decoder = fc_layers(image_shape, hidden, latent_dim, latent_dim)
         super().__init__(encoder, decoder, image_shape=image_shape, hidden=hidden, latent_dim=latent_dim, centre=centre)
 
@@ -204,7 +212,8 @@ class ConvVAE(VAE):
         activation="relu",
         centre=0.0,
     ):
-        image_shape, channels = checked(image_shape, channels, latent_dim, centre)
+        image_shape, latent_dim, centre = checked(image_shape, latent_dim, centre)
+        channels = whole_numbers("channels", channels)
         if not channels:
             raise LabError("A convolutional model has at least one convolution; give channels=(32, 64), for example.")
         step = 2 ** len(channels)
@@ -249,15 +258,15 @@ class AttributeClassifier(nn.Module):
     """Reads attributes off a face: images (N, C, H, W) in [0, 1] -> one logit for each attribute, (N, attributes).
 
     Each entry of `channels` halves height and width; the faces are aligned, so the last layer may look at places.
-    Raises LabError for images with too few pixels to be halved so often.
+    Raises LabError for images that are down to one pixel before the last of them.
     """
 
     def __init__(self, image_shape, attributes, channels=(16, 32, 64, 128)):
         super().__init__()
-        image_shape, channels = checked(image_shape, channels)
-        attributes = tuple(attributes)
-        if min(image_shape[1:]) < 2 ** len(channels):
-            raise LabError(f"Images of {image_shape} cannot be halved {len(channels)} times; give fewer channels.")
+        image_shape, *_ = checked(image_shape)
+        attributes, channels = tuple(attributes), whole_numbers("channels", channels)
+        if min(image_shape[1:]) <= 2 ** (len(channels) - 1):  # torch's bfloat16 gradient of that layer is wrong
+            raise LabError(f"Images of {image_shape} are one pixel before the last convolution; give fewer channels.")
         self.config = {
             "class": "AttributeClassifier",
             "image_shape": image_shape,

@@ -240,7 +240,7 @@ def plot_bars(groups, ylabel, title=""):
 def plot_matrix(values, rows, columns, ylabel, xlabel, title=""):
     """A matrix (rows, columns) of numbers from -1 to 1 as coloured squares, each with its number."""
     figure, axis = new_figure(0.62 * len(columns) + 2.5, 0.42 * len(rows) + 2)
-    axis.imshow(values.numpy(), cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+    axis.imshow(values.tolist(), cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     for i, row in enumerate(values.tolist()):
         for j, value in enumerate(row):
             axis.text(

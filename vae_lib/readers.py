@@ -18,7 +18,7 @@ import torchvision
 
 from vae_lib import settings
 from vae_lib.errors import LabError
-from vae_lib.files import reading, remove_leftovers
+from vae_lib.files import reading
 
 
 class DataMissing(LabError):
@@ -42,14 +42,16 @@ def reachable(host, seconds=3):
     return connected.is_set()
 
 
+DOWNLOADING = ".vae-lib-download-"  # begins the names of temporary folders
+
+
 def download(dataset_class, host, folder):
     """Fetch DATA_DIR/<folder> with torchvision, all or nothing; fails within seconds where there is no network."""
     where = settings.DATA_DIR
     how = f"put {folder}/ into {where} as data/README.md shows, or set VAE_DATA_DIR"
     if not reachable(host):
         raise DataMissing(f"there is no {folder}/ in {where}, and {host} cannot be reached; {how}.")
-    remove_leftovers(where, ".download-*", hours=24)
-    temporary = where / f".download-{uuid.uuid4().hex}"
+    temporary = where / f"{DOWNLOADING}{uuid.uuid4().hex}"
     print(f"Downloading {folder}/ from {host} ...")
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10)  # a network that stops answering ends the attempt

@@ -48,7 +48,7 @@ def choose_profile(name):
 
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PROFILE = choose_profile(os.environ.get("VAE_PROFILE") or "lab")
+PROFILE = choose_profile((os.environ.get("VAE_PROFILE") or "lab").lower())
 DATA_DIR = Path(os.environ.get("VAE_DATA_DIR") or REPOSITORY / "data").expanduser().absolute()
 PRETRAINED_DIR = REPOSITORY / "data" / "pretrained"
 CHECKPOINT_DIR = REPOSITORY / "data" / "checkpoints"

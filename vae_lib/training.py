@@ -6,7 +6,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 
 import torch
@@ -54,28 +54,28 @@ class TrainConfig:
     precision: str = "auto"  # "float32", "bfloat16", or auto: bfloat16 where it is faster
 
     def __post_init__(self):
-        for name in ("batch_size", "epochs", "patience"):
-            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
-                raise LabError(f"TrainConfig({name}={getattr(self, name)!r}): give a whole number of at least 1.")
+        for name, least in (("batch_size", 1), ("epochs", 1), ("patience", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value < 2**32:
+                raise LabError(f"TrainConfig({name}={value!r}): give a whole number from {least} to 2**32 - 1.")
+            object.__setattr__(self, name, int(value))  # numpy's numbers cannot be kept in a record
         for name in ("lr", "beta", "min_delta", "weight_decay"):
             value = getattr(self, name)
             number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
             if not number or value < 0 or (name == "lr" and value == 0):
                 bound = "above 0" if name == "lr" else "of at least 0"
                 raise LabError(f"TrainConfig({name}={value!r}): give a finite number {bound}.")
-        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
-            raise LabError(f"TrainConfig(seed={self.seed!r}): give a whole number from 0 to 2**32 - 1.")
+            object.__setattr__(self, name, value if isinstance(value, int | float) else float(value))
         known_values = {
             "likelihood": tuple(LIKELIHOODS),
             "schedule": ("constant", "one-cycle"),
             "precision": ("auto", "float32", "bfloat16"),
-            "mirror": (False, True),
         }
+        if not isinstance(self.mirror, bool):
+            raise LabError(f"TrainConfig(mirror={self.mirror!r}): give True or False.")
         for name, known in known_values.items():
             if getattr(self, name) not in known:
-                raise LabError(
-                    f"TrainConfig({name}={getattr(self, name)!r}): choose one of {', '.join(map(str, known))}."
-                )
+                raise LabError(f"TrainConfig({name}={getattr(self, name)!r}): choose one of {', '.join(known)}.")
 
 
 def stops_at(val_losses, patience, min_delta):
@@ -134,6 +134,7 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
             f"A batch of {config.batch_size} cannot be shared by {distributed.world_size()} processes: "
             "start fewer, or make the batch larger."
         )
+    checkpoint = None if checkpoint is None else Path(checkpoint)
     with at_work(model):
         run, history, best = run_epochs(model, train, val, config, checkpoint, progress, name)
     model.load_state_dict(best)

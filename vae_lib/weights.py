@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from vae_lib import settings
 from vae_lib.errors import LabError, near_names
-from vae_lib.files import replacing, write_json, writing
+from vae_lib.files import reading, replacing, write_json, writing
 from vae_lib.models import build_model
 
 KINDS = {
@@ -35,14 +35,15 @@ def write_tensors(path, tensors, record):
 
 def read_tensors(path):
     """The tensors and the record of a file that `write_tensors` made; LabError if it is damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            record = parse_record((file.metadata() or {}).get("record", "null"))
-            return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 (not a dict)
-    except FileNotFoundError:
-        raise LabError(f"There is no file {path}; check the name.") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise damaged(path, error) from None
+    if not Path(path).exists():
+        raise LabError(f"There is no file {path}; check the name.")
+    with reading(path):
+        try:
+            with safe_open(path, framework="pt") as file:
+                record = parse_record((file.metadata() or {}).get("record", "null"))
+                return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 (not a dict)
+        except (SafetensorError, ValueError) as error:
+            raise damaged(path, error) from None
 
 
 def parse_record(text):
@@ -91,7 +92,8 @@ def all_numbers(values):
 
 def damaged(path, why):
     """The error of a file that cannot be used."""
-    return LabError(f"{path} is damaged ({why}); restore it with git, or delete it and train again.")
+    restore = "restore it with git, or " if Path(path).parent == settings.PRETRAINED_DIR else ""
+    return LabError(f"{path} is damaged ({why}); {restore}delete it and train again.")
 
 
 def check_tensors(found, expected, path):
@@ -186,9 +188,11 @@ def save_record(name, record):
 def load_record(name):
     """The record that save_record wrote; LabError if it is damaged."""
     path = record_path(name)
+    with reading(path):
+        content = path.read_bytes()
     try:
-        record = parse_record(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record = parse_record(content)
+    except ValueError as error:
         raise damaged(path, error) from None
     check_finished(record, path)
     return record

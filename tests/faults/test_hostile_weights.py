@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import struct
-import tracemalloc
 from contextlib import suppress
 
 import numpy as np
@@ -18,7 +17,7 @@ from test_folders import write_celeba
 from vae_lib import load_dataset, settings
 from vae_lib.__main__ import main, read_config
 from vae_lib.cache import cache_folder, part_path
-from vae_lib.errors import LabError
+from vae_lib.errors import LONGEST, LabError
 from vae_lib.models import ConvVAE, build_model
 from vae_lib.training import TrainConfig, fit
 from vae_lib.weights import copy_state, load_pretrained, load_record, read_tensors, save_pretrained, write_tensors
@@ -88,6 +87,7 @@ FILES = {
     "a model with an unknown argument": model(device="cuda:9"),
     "a model of 10**12 latent dimensions": model(latent_dim=10**12),
     "a model of 10**30 latent dimensions": model(latent_dim=10**30),
+    "a model of 10 GB": model(hidden=[50_000, 50_000]),
     "a model of 2**40 hidden units": model(hidden=[2**40, 2**40]),
     "a model of -1 latent dimensions": model(latent_dim=-1),
     "a model of 0.5 latent dimensions": model(latent_dim=0.5),
@@ -105,18 +105,15 @@ FILES = {
 
 
 @pytest.mark.parametrize("fault", FILES)
-def test_hostile_weights_are_refused(fault, tmp_path, note):
+def test_hostile_weights_are_refused(fault, tmp_path, bounded, note):
     path = tmp_path / "model.safetensors"
     path.write_bytes(FILES[fault])
-    tracemalloc.start()
     with pytest.raises(LabError) as caught:
         load_pretrained(str(path))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
     kinds = "a pickle, cut off, hostile header, record or model, other shapes or dtypes, NaN"
     note(f"weights: {kinds}", 1, "refused", str(caught.value))
-    assert str(path) in str(caught.value) and str(caught.value).isprintable() and len(str(caught.value)) <= 800
-    assert peak < 2**26 and path.read_bytes() == FILES[fault]
+    assert str(path) in str(caught.value) and str(caught.value).isprintable() and len(str(caught.value)) <= LONGEST
+    assert path.read_bytes() == FILES[fault]
     assert main(["info", "--model", str(path)]) == 1
 
 

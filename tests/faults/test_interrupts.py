@@ -21,11 +21,14 @@ from test_folders import write_celeba
 from vae_lib import data, load_dataset, settings
 from vae_lib.cache import cache_folder, open_block
 from vae_lib.data import ImageDataset
+from vae_lib.files import WRITING
 from vae_lib.models import FCVAE
 from vae_lib.training import TrainConfig, fit
 from vae_lib.weights import read_tensors, save_checkpoint, save_pretrained
 
 few_and_many = pytest.mark.parametrize("tries", [3, pytest.param(50, marks=pytest.mark.slow)])
+if "forkserver" not in multiprocessing.get_all_start_methods():
+    pytest.skip("there is no forkserver on this system", allow_module_level=True)
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["vae_lib.training", "pytest"])  # or every child would import torch for seconds
 
@@ -165,16 +168,16 @@ def constant_model(value):
 DATA = {"name": "constant", "source": "synthetic"}
 
 
-def write_checkpoints(path):
-    for epoch in count(1):
+def write_checkpoints(path, epochs):
+    for epoch in epochs:
         model = constant_model(float(epoch))
         optimizer = torch.optim.AdamW(model.parameters())
         history = [{"epoch": i, "train_loss": 1.0} for i in range(1, epoch + 1)]
         save_checkpoint(path, model, optimizer, model.state_dict(), {"history": history, "data": DATA})
 
 
-def write_weights(path):
-    for epoch in count(1):
+def write_weights(path, epochs):
+    for epoch in epochs:
         history = [{"epoch": i, "train_loss": 1.0} for i in range(1, epoch + 1)]
         save_pretrained(path, constant_model(float(epoch)), {"history": history, "data": DATA})
 
@@ -185,15 +188,15 @@ def test_kill_while_files_are_written(tries, write, tmp_path, note):
     moments, half_written = random.Random(3), 0
     for i in range(tries):
         path = tmp_path / str(i) / "file.safetensors"
-        run(write, path, kill_after=moments.uniform(0, 0.3))
+        run(write, path, count(1), kill_after=moments.uniform(0, 0.3))
         if path.exists():
             tensors, record = read_tensors(path)
             assert all((tensor == len(record["history"])).all() for tensor in tensors.values())
-        half_written += len(leftovers := list(path.parent.glob(".writing-*")))
+        half_written += len(leftovers := list(path.parent.glob(f"{WRITING}*")))
         for leftover in leftovers:
             for file in (*leftover.iterdir(), leftover):
                 os.utime(file, (0, 0))
-            run(write, path, kill_after=0.2)
+            run(write, path, [7])
             assert not leftover.exists()
     outcome = f"the file is whole, old or new; {half_written} left a temporary file, which a later write removes"
     note(f"`kill -9` while {write.__name__.split('_')[1]} are written", tries, outcome)

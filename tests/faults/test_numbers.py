@@ -3,6 +3,7 @@
 import math
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 
@@ -195,7 +196,7 @@ def test_configurations_that_cannot_be_are_refused(note):
 
 WRONG_SIZES = {
     "latent_dim": (0, -1, 1.5, "8", None, math.nan, [8]),
-    "layers": ((0,), (-4,), (4.0,), ("4",), None, 4, (4, None), "48"),
+    "layers": ((0,), (-4,), (4.0,), ("4",), None, 4, (4, None), "48", [[4]]),
     "image_shape": ((3,), (), (1, 8), (1, 8, 0), (1, -8, 8), (1, 8.0, 8), (1, 8, 8, 8), None, 8, "188"),
     "centre": (math.nan, math.inf, "0", None, [0.5]),
 }
@@ -211,6 +212,24 @@ def test_models_that_cannot_be_are_refused(note):
                     kind(**{"image_shape": (1, 8, 8), layers: (4,), name: value})
                 sentences.append(one_line(caught.value))
     note("impossible sizes of a model", len(sentences), "refused", sentences[0])
+
+
+def test_numbers_of_numpy_and_lists_are_taken_and_kept(tiny, note):
+    config = TrainConfig(
+        batch_size=np.int64(16),
+        lr=np.float32(1e-3),
+        epochs=np.int32(1),
+        beta=1,
+        min_delta=np.float64(0.5),
+        seed=np.uint8(3),
+    )
+    sizes = ([16], (16,), np.array([16]), range(16, 17), torch.Size([16]))
+    for hidden in sizes:
+        model = FCVAE(np.array([1, 8, 8]), hidden, np.int64(4), np.float32(0.5))
+        assert train_and_keep(model, tiny, config) == ""
+    codes = np.ones((2, 4), np.float32)
+    assert manipulate(model, torch.from_numpy(codes), codes[0], np.array([0.0, 1.0])).shape == (2, 2, 1, 8, 8)
+    note("numbers and arrays of numpy, lists, ranges as sizes", len(sizes), "taken, and kept with the weights")
 
 
 def test_a_training_set_is_not_empty(tiny, note):
