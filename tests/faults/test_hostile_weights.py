@@ -117,6 +117,15 @@ def test_hostile_weights_are_refused(fault, tmp_path, bounded, note):
     assert main(["info", "--model", str(path)]) == 1
 
 
+@pytest.mark.parametrize("fault", ["a model of 10**12 latent dimensions", "a model of 10 GB"])
+def test_what_a_file_claims_is_compared_with_what_it_holds(fault, tmp_path):
+    """Before memory is taken: otherwise there would be another reason to refuse it, or none."""
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(FILES[fault])
+    with pytest.raises(LabError, match="does not fit this model"):
+        load_pretrained(str(path))
+
+
 def test_the_same_file_without_a_fault_is_read(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(WHOLE)

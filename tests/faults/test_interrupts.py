@@ -21,7 +21,7 @@ from test_folders import write_celeba
 from vae_lib import data, load_dataset, settings
 from vae_lib.cache import cache_folder, open_block
 from vae_lib.data import ImageDataset
-from vae_lib.files import WRITING
+from vae_lib.files import WRITING, write_json
 from vae_lib.models import FCVAE
 from vae_lib.training import TrainConfig, fit
 from vae_lib.weights import read_tensors, save_checkpoint, save_pretrained
@@ -182,15 +182,25 @@ def write_weights(path, epochs):
         save_pretrained(path, constant_model(float(epoch)), {"history": history, "data": DATA})
 
 
+def write_records(path, epochs):
+    for epoch in epochs:
+        write_json(path, {"history": list(range(1, epoch + 1)), "filler": [epoch] * 300_000})
+
+
+def read_record(path):
+    record = json.loads(path.read_bytes())
+    return {"filler": torch.tensor(record["filler"])}, record
+
+
 @few_and_many
-@pytest.mark.parametrize("write", [write_checkpoints, write_weights], ids=lambda write: write.__name__)
+@pytest.mark.parametrize("write", [write_checkpoints, write_weights, write_records], ids=lambda write: write.__name__)
 def test_kill_while_files_are_written(tries, write, tmp_path, note):
     moments, half_written = random.Random(3), 0
     for i in range(tries):
         path = tmp_path / str(i) / "file.safetensors"
         run(write, path, count(1), kill_after=moments.uniform(0, 0.3))
         if path.exists():
-            tensors, record = read_tensors(path)
+            tensors, record = (read_record if write is write_records else read_tensors)(path)
             assert all((tensor == len(record["history"])).all() for tensor in tensors.values())
         half_written += len(leftovers := list(path.parent.glob(f"{WRITING}*")))
         for leftover in leftovers:

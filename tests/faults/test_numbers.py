@@ -11,7 +11,7 @@ from vae_lib.attributes import attribute_vector, manipulate
 from vae_lib.classifier import accuracy, fit_classifier
 from vae_lib.errors import LabError
 from vae_lib.latent import as_code, interpolate
-from vae_lib.losses import LIKELIHOODS
+from vae_lib.losses import LIKELIHOODS, elbo_loss
 from vae_lib.metrics import active_units, evaluate, importance_weighted_bound, kl_per_dimension, posterior
 from vae_lib.models import FCVAE, AttributeClassifier, Autoencoder, ConvVAE
 from vae_lib.training import TrainConfig, fit
@@ -81,6 +81,35 @@ def test_trainings_are_finite_or_refused_and_what_they_made_can_be_kept(tiny, tr
     outcome = f"{len(sentences) - len(refused)} finite, {len(refused)} refused"
     note(training, len(sentences), outcome, next(iter(refused), ""))
     assert not refused or training == "lr 1e3"
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_a_training_that_diverges_is_stopped_at_its_last_good_weights(tiny, likelihood, monkeypatch, note):
+    model, calls = MODELS["fc"](), []
+    decode = model.decode
+
+    def diverge_later(z):
+        calls.append(1)
+        return decode(z) * (torch.nan if len(calls) > 6 else 1.0)  # in the second epoch, of four batches and a test
+
+    monkeypatch.setattr(model, "decode", diverge_later)
+    with pytest.raises(LabError, match="not finite in epoch 2") as caught:
+        fit(model, tiny, tiny, TrainConfig(epochs=3, batch_size=16, likelihood=likelihood), progress=False)
+    note("a training that becomes NaN", 1, "stopped; the model has its last good weights", one_line(caught.value))
+    assert is_finite(model.state_dict())
+
+
+def test_cross_entropy_refuses_what_is_no_probability(note):
+    x, sentences = torch.rand(3, 1, 4, 4), []
+    for bad in (x * 255, x - 1, torch.full_like(x, torch.inf)):
+        for pair in ((bad, x), (x, bad)):
+            with pytest.raises(LabError) as caught:
+                elbo_loss(*pair, torch.zeros(3, 2), torch.zeros(3, 2), likelihood="bce")
+            sentences.append(one_line(caught.value))
+    assert elbo_loss(x * torch.nan, x, torch.zeros(3, 2), torch.zeros(3, 2), likelihood="bce").loss.isnan()
+    with pytest.raises(RuntimeError, match="dtype|type"):  # another fault is not called by this name
+        elbo_loss(x, x.double(), torch.zeros(3, 2), torch.zeros(3, 2), likelihood="bce")
+    note("cross-entropy of pixels outside [0, 1]", len(sentences), "refused", sentences[0])
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
