@@ -13,6 +13,7 @@ from torch import OutOfMemoryError
 from vae_lib import commands, speed
 from vae_lib.data import DATASETS, SPLITS
 from vae_lib.errors import LabError, near_names
+from vae_lib.files import reason
 from vae_lib.latent import KINDS
 from vae_lib.models import ACTIVATIONS
 from vae_lib.training import TrainConfig
@@ -166,8 +167,8 @@ def read_config(path):
         raise LabError(f"--config {path}: give a file that ends in .toml or .json.")
     try:
         values = readers[path.suffix](path.read_text(encoding="utf-8-sig"))  # Notepad puts a mark before the text
-    except (OSError, ValueError) as error:
-        raise LabError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}).") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise LabError(f"{path} cannot be read ({reason(error)}); correct it, or give the flags instead.") from None
     if not isinstance(values, dict):
         raise LabError(f"{path} holds no keys and values; write for example " + '{"epochs": 5}.')
     return values

@@ -141,6 +141,14 @@ def test_a_negative_variance_is_refused(tmp_path, note):
     note("weights: a negative variance in batch normalisation", 1, "refused", str(caught.value))
 
 
+@pytest.mark.parametrize("name", ["deep.json", "deep.toml"])
+def test_a_configuration_nested_100000_deep(name, tmp_path, note):
+    (tmp_path / name).write_text(("" if name.endswith("json") else "epochs = ") + "[" * 10**5 + "]" * 10**5)
+    with pytest.raises(LabError) as caught:
+        read_config(tmp_path / name)
+    note("a configuration nested 100,000 deep", 1, "refused", str(caught.value))
+
+
 def test_one_bad_file_does_not_hide_the_other_models(capsys, note):
     settings.PRETRAINED_DIR.mkdir()
     for i, content in enumerate(FILES.values()):
