@@ -26,7 +26,7 @@ from vae_lib.models import FCVAE
 from vae_lib.training import TrainConfig, fit
 from vae_lib.weights import read_tensors, save_checkpoint, save_pretrained
 
-few_and_many = pytest.mark.parametrize("tries", [3, pytest.param(50, marks=pytest.mark.slow)])
+few_and_many = pytest.mark.parametrize("tries", [2, pytest.param(50, marks=pytest.mark.slow)])
 if "forkserver" not in multiprocessing.get_all_start_methods():
     pytest.skip("there is no forkserver on this system", allow_module_level=True)
 processes = multiprocessing.get_context("forkserver")
