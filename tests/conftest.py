@@ -76,6 +76,13 @@ def use_profile(monkeypatch):
 
 
 @pytest.fixture
+def lab(use_profile):
+    """The lab profile: -> the folder for real data."""
+    use_profile("lab")
+    return settings.DATA_DIR
+
+
+@pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty working folder."""
     folder = tmp_path / "here"

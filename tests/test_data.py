@@ -51,12 +51,6 @@ def write_cifar10_binary(folder, n=20):
     return records
 
 
-@pytest.fixture
-def lab(use_profile, tmp_path):
-    use_profile("lab")
-    return tmp_path / "data"
-
-
 # --- the readers ---
 
 

@@ -46,12 +46,6 @@ def write_celeba(folder, parts=(0,) * 40 + (1,) * 6 + (2,) * 5, missing=(), list
     return attributes
 
 
-@pytest.fixture
-def lab(use_profile, tmp_path):
-    use_profile("lab")
-    return tmp_path / "data"
-
-
 def near(dataset, i, seed, crop):
     """True if image i of the dataset is the centre of picture(seed), up to JPEG."""
     side = dataset.image_shape[1]

@@ -256,18 +256,21 @@ def shared_folder(folder):
     return os.environ | {"VAE_PROFILE": "lab", "VAE_DATA_DIR": str(folder), "OMP_NUM_THREADS": "1"}
 
 
+def four_processes(code, environment):
+    """Run code in four processes at once: -> the last line of each, which must not complain."""
+    command = [sys.executable, "-c", code]
+    processes = [subprocess.Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True) for _ in range(4)]
+    ends = [process.communicate() for process in processes]
+    assert [err for _, err in ends] == [""] * 4  # no warning either
+    return [out.splitlines()[-1] for out, _ in ends]
+
+
 @pytest.mark.slow
 def test_four_processes_share_a_data_folder(tmp_path, use_profile, note):
     environment = shared_folder(tmp_path)
     answers = []
     for _ in range(5):
-        processes = [
-            subprocess.Popen([sys.executable, "-c", LOAD], env=environment, stdout=PIPE, stderr=PIPE, text=True)
-            for _ in range(4)
-        ]
-        ends = [process.communicate() for process in processes]
-        answers += [out.splitlines()[-1] for out, _ in ends]
-        assert [err for _, err in ends] == [""] * 4  # no warning either
+        answers += four_processes(LOAD, environment)
         built = list((tmp_path / "cache").iterdir())
         assert len(built) == 9 and all(open_block(path) for path in built)
         for path in tmp_path.glob("cache/*/*"):
@@ -281,12 +284,10 @@ def test_four_processes_unpack_an_archive(tmp_path, note):
     environment = shared_folder(tmp_path)
     images, tries = tmp_path / "celeba" / "img_align_celeba", 5
     shutil.make_archive(images, "zip", images.parent, images.name)
-    command = [sys.executable, "-c", "import vae_lib; print(len(vae_lib.load_dataset('celeba')))"]
     for _ in range(tries):
         shutil.rmtree(images)
-        processes = [subprocess.Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True) for _ in range(4)]
-        ends = [process.communicate() for process in processes]
-        assert [(out.splitlines()[-1:], err) for out, err in ends] == [(["250"], "")] * 4
+        code = "import vae_lib; print(len(vae_lib.load_dataset('celeba')))"
+        assert four_processes(code, environment) == ["250"] * 4
         assert len(list(images.iterdir())) == 270
     assert not list((tmp_path / "celeba").glob(".*"))
     note("four processes find CelebA's .zip", 4 * tries, "one unpacks it, all use it")

@@ -183,13 +183,14 @@ def webp(folder, tiny):
     return image_file(folder, "a.webp")
 
 
-def cache_file(name):
-    block = Block(np.arange(6 * 64, dtype=np.uint8).reshape(6, 1, 8, 8), np.arange(6), ["a.jpg: no whole image"])
+BLOCK = Block(np.arange(6 * 64, dtype=np.uint8).reshape(6, 1, 8, 8), np.arange(6), ["a.jpg: no whole image"])
 
+
+def cache_file(name):
     def read():
-        images, targets, skipped = cached("key", lambda: [block])
-        assert images.dtype == np.uint8 and images.shape == block.images.shape
-        assert targets.dtype == np.int64 and targets.shape == block.targets.shape
+        images, targets, skipped = cached("key", lambda: [BLOCK])
+        assert images.dtype == np.uint8 and images.shape == BLOCK.images.shape
+        assert targets.dtype == np.int64 and targets.shape == BLOCK.targets.shape
         assert isinstance(skipped, list) and all(isinstance(sentence, str) for sentence in skipped)
         torch.from_numpy(images), torch.from_numpy(targets)
 
@@ -210,13 +211,12 @@ def cache_skipped(folder, tiny):
 
 
 def cache_part(folder, tiny):
-    block = Block(np.arange(6 * 64, dtype=np.uint8).reshape(6, 1, 8, 8), np.arange(6), ["a.jpg: no whole image"])
     path = part_path("key", 0, 7)
-    save_part(path, block)
+    save_part(path, BLOCK)
 
     def read():
-        (again,) = in_parts("key", 7, lambda part: block, 7)
-        assert all(np.array_equal(a, b) for a, b in zip(again, block))  # zip keeps a checksum of each array
+        (again,) = in_parts("key", 7, lambda part: BLOCK, 7)
+        assert all(np.array_equal(a, b) for a, b in zip(again, BLOCK))  # zip keeps a checksum of each array
 
     return path, read
 

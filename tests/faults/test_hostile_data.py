@@ -17,16 +17,10 @@ from PIL import Image
 
 from test_data import write_cifar10_binary, write_idx, write_mnist
 from test_folders import NAMES, picture, write_celeba
-from vae_lib import data, load_dataset, readers, settings
+from vae_lib import data, load_dataset, readers
 from vae_lib.errors import LabError
 
 PAGE = b"<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title>Too many users have viewed this file.</html>"
-
-
-@pytest.fixture
-def lab(use_profile):
-    use_profile("lab")
-    return settings.DATA_DIR
 
 
 def files_below(folder):
@@ -268,10 +262,7 @@ LISTS = {
     "a value too many": (edit(ATTRIBUTES, " 1 ", " 1 1 "), "not 5 numbers"),
     "a part of 5": (edit(PARTITION, "000003.jpg 0", "000003.jpg 5"), "'5' after 000003.jpg is none of 0, 1, 2"),
     "an attribute's name is there twice": (edit(ATTRIBUTES, "Male", "Young"), "the second line should name"),
-    "a web page in place of the list": (
-        lambda folder: (folder / "celeba" / ATTRIBUTES).write_bytes(PAGE),
-        "second line",
-    ),
+    "a web page in place of the list": (page_as_list, "second line"),
 }
 
 
@@ -311,8 +302,7 @@ def mnist_bomb(folder):
 
 def cifar10_label(folder):
     path = folder / "cifar-10-batches-bin" / "test_batch.bin"
-    write_cifar10_binary(folder)[path.name][5, 0] = 10
-    records = np.fromfile(path, np.uint8).reshape(-1, 3073)
+    records = write_cifar10_binary(folder)[path.name]
     records[5, 0] = 10
     records.tofile(path)
     return "cifar10"

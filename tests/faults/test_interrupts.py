@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from jupyter_client.manager import start_new_kernel
-from safetensors import safe_open
 
 from test_folders import write_celeba
 from vae_lib import data, load_dataset, settings
@@ -128,11 +127,6 @@ def test_kill_while_training(tries, tmp_path, note):
 COMMAND = "train --data mnist --model fc --hidden 32 --latent 4 --epochs 12 --limit 900 --out run.safetensors"
 
 
-def weights_of(folder):
-    with safe_open(folder / "run.safetensors", "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-
-
 @pytest.mark.slow
 def test_kill_the_command_until_it_is_done(tmp_path, note):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "VAE_PROFILE": "quick"}
@@ -150,7 +144,7 @@ def test_kill_the_command_until_it_is_done(tmp_path, note):
             process.kill()
             process.wait()
             kills += 1
-    found, expected = weights_of(places[1]), weights_of(places[0])
+    (expected, _), (found, _) = (read_tensors(place / "run.safetensors") for place in places)
     assert all(torch.equal(found[name], expected[name]) for name in expected) and len(found) == len(expected)
     note("`kill -9` of `vae train`, again and again until it is done", kills, "bit-identical weights in the end")
 
@@ -168,18 +162,20 @@ def constant_model(value):
 DATA = {"name": "constant", "source": "synthetic"}
 
 
+def history_of(epochs):
+    return [{"epoch": i, "train_loss": 1.0} for i in range(1, epochs + 1)]
+
+
 def write_checkpoints(path, epochs):
     for epoch in epochs:
         model = constant_model(float(epoch))
         optimizer = torch.optim.AdamW(model.parameters())
-        history = [{"epoch": i, "train_loss": 1.0} for i in range(1, epoch + 1)]
-        save_checkpoint(path, model, optimizer, model.state_dict(), {"history": history, "data": DATA})
+        save_checkpoint(path, model, optimizer, model.state_dict(), {"history": history_of(epoch), "data": DATA})
 
 
 def write_weights(path, epochs):
     for epoch in epochs:
-        history = [{"epoch": i, "train_loss": 1.0} for i in range(1, epoch + 1)]
-        save_pretrained(path, constant_model(float(epoch)), {"history": history, "data": DATA})
+        save_pretrained(path, constant_model(float(epoch)), {"history": history_of(epoch), "data": DATA})
 
 
 def write_records(path, epochs):
