@@ -71,19 +71,19 @@ lab: .venv/.ready
 	.venv/bin/jupyter lab notebooks
 
 html: .venv/.grading
-	.venv/bin/python teaching/pages.py
+	.venv/bin/python notebooks/teaching/pages.py
 
 release: .venv/.grading
-	.venv/bin/python teaching/release.py
+	.venv/bin/python notebooks/teaching/release.py
 
 grade: .venv/.grading
-	.venv/bin/python teaching/grade.py $(SUBMISSIONS)
+	.venv/bin/python notebooks/teaching/grade.py $(SUBMISSIONS)
 
 formgrader: .venv/.grading
-	cd teaching && ../.venv/bin/jupyter lab --ServerApp.root_dir=.. --LabApp.default_url=/formgrader
+	cd notebooks/teaching && ../../.venv/bin/jupyter lab --ServerApp.root_dir=../.. --LabApp.default_url=/formgrader
 
 render: .venv/.ready
-	.venv/bin/python teaching/render.py
+	.venv/bin/python notebooks/teaching/render.py
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache data/cache

@@ -6,35 +6,23 @@ import numpy as np
 import pytest
 import torch
 
+from report import ANSWERS, FAULTS, fault_table, noted_faults
 from vae_lib import data, settings
 from vae_lib.data import ImageDataset
-
-FAULTS = settings.REPOSITORY / "build" / "faults.md"  # written from what the tests in faults/ note
-TABLE = settings.REPOSITORY / "build" / "autograder.md"  # written by test_exercises.py
 
 
 def pytest_configure(config):
     if not hasattr(config, "workerinput"):  # once, not in each process of pytest-xdist
-        TABLE.unlink(missing_ok=True)
+        ANSWERS.unlink(missing_ok=True)
 
 
 def pytest_terminal_summary(terminalreporter):
-    if TABLE.exists():
+    if ANSWERS.exists():
         terminalreporter.section("what the tests of the exercises made of right and wrong answers")
-        terminalreporter.write(TABLE.read_text())
+        terminalreporter.write(ANSWERS.read_text())
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
-    reports.sort(key=lambda report: report.location[:2])  # file and line
-    rows = [(*row, report.passed) for report in reports for key, row in report.user_properties if key == "fault"]
-    if rows:
-        faults = {}
-        for fault, tries, outcome, sentence, passed in rows:  # several tests may try the same fault
-            before, _, _, all_passed = faults.get(fault, (0, "", "", True))
-            faults[fault] = before + tries, outcome, sentence, passed and all_passed
-        lines = [
-            f"| {fault} | {tries:,} | {outcome if passed else 'FAILED'} | {sentence} |"
-            for fault, (tries, outcome, sentence, passed) in faults.items()
-        ]
-        table = "\n".join(["| Fault | Tries | Outcome | The person reads |", "|---|---|---|---|", *lines, ""])
+    if rows := noted_faults(reports):
+        table = fault_table(rows)
         FAULTS.parent.mkdir(exist_ok=True)
         FAULTS.write_text(table, encoding="utf-8")
         terminalreporter.section("faults")

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from vae_lib.errors import LabError, near_names
+from vae_lib.checks import LabError, near_names
 from vae_lib.latent import as_code
 from vae_lib.metrics import posterior
 

@@ -5,11 +5,18 @@ import torch.nn.functional as F
 
 from vae_lib import settings
 from vae_lib.data import to_float
+from vae_lib.engine.steps import at_work, autocast, prepare, training_batches
 from vae_lib.metrics import batches
 from vae_lib.models import AttributeClassifier
-from vae_lib.steps import at_work, autocast, prepare, training_batches
+from vae_lib.storage.weights import (
+    describe_run,
+    difference,
+    load_pretrained,
+    pretrained_path,
+    round_to_half,
+    save_pretrained,
+)
 from vae_lib.training import TrainConfig, affordable, progress_bar, refuse_or_tell
-from vae_lib.weights import describe_run, difference, load_pretrained, pretrained_path, round_to_half, save_pretrained
 
 CONFIG = TrainConfig(batch_size=128, lr=4e-3, epochs=6, weight_decay=0.05, schedule="one-cycle", mirror=True, seed=0)
 

@@ -11,9 +11,9 @@ from concurrent.futures import ProcessPoolExecutor
 import torch
 
 from vae_lib.data import ImageDataset
+from vae_lib.engine.steps import TrainingStep, on_device, prepare, train_epoch
 from vae_lib.models import ConvVAE, count_parameters
 from vae_lib.speed import peak_memory
-from vae_lib.steps import TrainingStep, on_device, prepare, train_epoch
 from vae_lib.training import TrainConfig
 
 CHANNELS = (32, 64, 128, 256)

@@ -2,8 +2,8 @@
 
 import torch
 
+from vae_lib.checks import LabError
 from vae_lib.data import to_float
-from vae_lib.errors import LabError
 
 
 def lerp(a, b, t):

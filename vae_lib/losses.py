@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from vae_lib.errors import LabError
+from vae_lib.checks import LabError
 
 
 class ElboLoss(NamedTuple):

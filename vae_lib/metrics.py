@@ -4,8 +4,8 @@ import math
 
 import torch
 
+from vae_lib.checks import LabError
 from vae_lib.data import to_float
-from vae_lib.errors import LabError
 from vae_lib.losses import ElboLoss, kl_divergence, reconstruction_error
 from vae_lib.models import reparameterize
 

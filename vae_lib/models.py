@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vae_lib.errors import LabError
+from vae_lib.checks import LabError
 
 
 def reparameterize(mu, logvar, generator=None):

@@ -15,7 +15,7 @@ from torchvision.utils import make_grid
 
 from vae_lib import settings
 from vae_lib.data import to_float
-from vae_lib.files import replacing
+from vae_lib.storage.files import replacing
 
 DPI = 90
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")

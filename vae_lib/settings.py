@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torchvision
 
-from vae_lib.errors import LabError
+from vae_lib.checks import LabError
 
 
 @dataclass(frozen=True)

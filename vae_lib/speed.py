@@ -24,14 +24,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from vae_lib import folders, settings
-from vae_lib.data import DATASETS, load_dataset
-from vae_lib.errors import LabError
+from vae_lib import settings
+from vae_lib.checks import LabError
+from vae_lib.data import DATASETS, folders, load_dataset
+from vae_lib.engine.steps import TrainingStep, on_device, prepare, train_epoch
 from vae_lib.losses import elbo_loss
 from vae_lib.models import build_model
-from vae_lib.steps import TrainingStep, on_device, prepare, train_epoch
+from vae_lib.storage.weights import pretrained_path, read_tensors
 from vae_lib.training import TrainConfig
-from vae_lib.weights import pretrained_path, read_tensors
 
 IMAGES = {  # shipped model -> images of a turn on a CPU, some seconds of the textbook's loop
     "cifar10-conv-p1": 5_000,

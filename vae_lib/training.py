@@ -13,14 +13,15 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from vae_lib import distributed, settings
+from vae_lib import settings
 from vae_lib.attributes import vectors_for_record
-from vae_lib.errors import LabError
+from vae_lib.checks import LabError
+from vae_lib.engine import distributed
+from vae_lib.engine.steps import TrainingStep, at_work, autocast, on_device, prepare, train_epoch
 from vae_lib.losses import LIKELIHOODS, ElboLoss
 from vae_lib.metrics import evaluate
 from vae_lib.models import build_model
-from vae_lib.steps import TrainingStep, at_work, autocast, on_device, prepare, train_epoch
-from vae_lib.weights import (
+from vae_lib.storage.weights import (
     copy_state,
     describe_run,
     difference,
@@ -127,7 +128,7 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
         raise LabError("The training or validation set is empty; give at least one image, or val=None.")
     if settings.LAUNCHED_BY_TORCHRUN and not distributed.is_active():
         raise LabError(
-            "torchrun started this program, but fit is not called inside `with vae_lib.distributed.joined():`."
+            "torchrun started this program, but fit is not called inside `with vae_lib.engine.distributed.joined():`."
         )
     if config.batch_size < distributed.world_size():
         raise LabError(

@@ -11,7 +11,7 @@ import ipywidgets
 import torch
 from ipyevents import Event
 
-from vae_lib.errors import LabError
+from vae_lib.checks import LabError
 from vae_lib.latent import KINDS, as_code, decoded_plane
 from vae_lib.plots import to_png
 

@@ -16,15 +16,14 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
-from test_data import write_cifar10_binary, write_mnist
-from test_folders import write_celeba
+from official_files import write_celeba, write_cifar10_binary, write_mnist
 from vae_lib import load_dataset, settings
-from vae_lib.cache import cache_folder, open_block
-from vae_lib.errors import LabError
-from vae_lib.files import WRITING
+from vae_lib.checks import LabError
+from vae_lib.data.cache import cache_folder, open_block
 from vae_lib.models import FCVAE
+from vae_lib.storage.files import WRITING
+from vae_lib.storage.weights import load_pretrained, save_pretrained
 from vae_lib.training import TrainConfig, fit
-from vae_lib.weights import load_pretrained, save_pretrained
 
 FACES = (0,) * 60 + (1,) * 6
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vae_lib import settings
-from vae_lib.weights import read_tensors
+from vae_lib.storage.weights import read_tensors
 
 pytestmark = pytest.mark.slow
 
@@ -20,8 +20,8 @@ WORK = """
 import sys
 import torch
 from vae_lib import plots
-from vae_lib.__main__ import main
-from vae_lib.synthetic import draw_digits
+from vae_lib.cli.parser import main
+from vae_lib.data.drawn import draw_digits
 
 def vae(*arguments):
     if main(arguments):

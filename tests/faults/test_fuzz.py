@@ -14,18 +14,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from test_data import write_cifar10_binary, write_idx, write_mnist
-from test_folders import picture, write_celeba
-from vae_lib import commands, folders, readers, training, weights
-from vae_lib.__main__ import build_parser, file_arguments
+from official_files import picture, write_celeba, write_cifar10_binary, write_idx, write_mnist
+from vae_lib import training
 from vae_lib.attributes import mean_difference, orthogonalise
-from vae_lib.cache import Block, cache_folder, cached, in_parts, part_path, save_part
-from vae_lib.data import fit_images
-from vae_lib.errors import LONGEST, LabError
+from vae_lib.checks import LONGEST, LabError
+from vae_lib.cli import commands
+from vae_lib.cli.parser import build_parser, file_arguments
+from vae_lib.data import fit_images, folders, readers
+from vae_lib.data.cache import Block, cache_folder, cached, in_parts, part_path, save_part
+from vae_lib.engine.steps import learning_rate
 from vae_lib.latent import interpolate_codes
 from vae_lib.losses import elbo_loss, kl_divergence, reconstruction_error
 from vae_lib.models import FCVAE, ConvVAE
-from vae_lib.steps import learning_rate
+from vae_lib.storage import weights
 from vae_lib.training import TrainConfig, fit, stops_at, train_or_load
 
 VALUE = rb'\[[^][{}]*\]|\{[^][{}]*\}|\\?"\w*\\?"|[\w.+-]+'  # of JSON, also inside a string of JSON, or of a table

@@ -15,10 +15,10 @@ import torch
 import torchvision
 from PIL import Image
 
-from test_data import write_cifar10_binary, write_idx, write_mnist
-from test_folders import NAMES, picture, write_celeba
-from vae_lib import data, load_dataset, readers
-from vae_lib.errors import LabError
+from official_files import NAMES, picture, write_celeba, write_cifar10_binary, write_idx, write_mnist
+from vae_lib import data, load_dataset
+from vae_lib.checks import LabError
+from vae_lib.data import readers
 
 PAGE = b"<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title>Too many users have viewed this file.</html>"
 

@@ -12,15 +12,21 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from test_data import write_mnist
-from test_folders import write_celeba
+from official_files import write_celeba, write_mnist
 from vae_lib import load_dataset, settings
-from vae_lib.__main__ import main, read_config
-from vae_lib.cache import cache_folder, part_path
-from vae_lib.errors import LONGEST, LabError
+from vae_lib.checks import LONGEST, LabError
+from vae_lib.cli.parser import main, read_config
+from vae_lib.data.cache import cache_folder, part_path
 from vae_lib.models import ConvVAE, build_model
+from vae_lib.storage.weights import (
+    copy_state,
+    load_pretrained,
+    load_record,
+    read_tensors,
+    save_pretrained,
+    write_tensors,
+)
 from vae_lib.training import TrainConfig, fit
-from vae_lib.weights import copy_state, load_pretrained, load_record, read_tensors, save_pretrained, write_tensors
 
 MODEL = {"class": "FCVAE", "image_shape": [1, 4, 4], "hidden": [3], "latent_dim": 2, "centre": 0.5}
 

@@ -16,14 +16,14 @@ import pytest
 import torch
 from jupyter_client.manager import start_new_kernel
 
-from test_folders import write_celeba
+from official_files import write_celeba
 from vae_lib import data, load_dataset, settings
-from vae_lib.cache import cache_folder, open_block
 from vae_lib.data import ImageDataset
-from vae_lib.files import WRITING, write_json
+from vae_lib.data.cache import cache_folder, open_block
 from vae_lib.models import FCVAE
+from vae_lib.storage.files import WRITING, write_json
+from vae_lib.storage.weights import read_tensors, save_checkpoint, save_pretrained
 from vae_lib.training import TrainConfig, fit
-from vae_lib.weights import read_tensors, save_checkpoint, save_pretrained
 
 few_and_many = pytest.mark.parametrize("tries", [2, pytest.param(50, marks=pytest.mark.slow)])
 if "forkserver" not in multiprocessing.get_all_start_methods():

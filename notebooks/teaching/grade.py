@@ -1,0 +1,207 @@
+"""Grade FOLDER/<student>/<notebook>.ipynb: python notebooks/teaching/grade.py FOLDER  (make grade SUBMISSIONS=FOLDER)
+
+Every notebook is run by nbgrader in a process of its own, with limits on time and memory. Run it again as often as you
+like: only new and changed work is graded again, points given by hand are kept, feedback and grades.csv are made anew.
+"""
+
+import ast
+import csv
+import multiprocessing
+import os
+import re
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import psutil
+from IPython.core.inputtransformer2 import TransformerManager
+from nbgrader.api import Gradebook, MissingEntry
+
+from grade_one import grade_one
+from preprocessors import names
+from release import COURSE, STEMS, nbgrader, prepare
+from vae_lib.storage.files import replacing
+
+SECONDS = int(os.environ.get("VAE_CELL_SECONDS", 60))  # for a cell; five times that for a notebook
+GIGABYTES = 4
+ENVIRONMENT = {
+    **os.environ,
+    "VAE_PROFILE": "quick",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONWARNINGS": "ignore",
+    "VAE_CELL_SECONDS": str(SECONDS),
+}
+PROCESSES = multiprocessing.get_context("forkserver")  # each starts with nbgrader imported, once and for all
+PROCESSES.set_forkserver_preload(["grade_one"])
+DIED = f"The process died: a cell ended it, or it needed more than {GIGABYTES} GB of memory."
+SLOW = f"The notebook was stopped after {5 * SECONDS} seconds."
+FAILED = "nbgrader could not grade this notebook; the instructor finds the reason in course/logs."
+UNREADABLE = "The file that was handed in cannot be read as a notebook."
+REWIRES = {"get_ipython", "exec", "eval", "setattr", "globals", "open", "__builtins__", "__import__"}
+
+
+def collect(folder):
+    """Copy what was handed in to course/submitted/, where it is new: {(student, notebook): the copy}, {student: notes}.
+
+    A folder for each student; below it files with a notebook's name in theirs: 01_theory.ipynb, 01_theory (1).ipynb,
+    Copy of 01_theory.ipynb. Of several the newest is taken. Links are not followed: they may lead to others' work.
+    """
+    found, notes = {}, {}
+    for student in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        name = re.sub(r"[^\w.@ -]", "_", student.name).strip(" .")
+        if name in notes:
+            sys.exit(f"Two folders in {folder} would be the student {name!r}, one is {student.name!r}: rename one.")
+        inside = [path for path in student.rglob("[!.]*") if ".ipynb_checkpoints" not in path.parts]
+        files = [
+            path
+            for path in inside
+            if path.is_file() and path.resolve() == student.resolve() / path.relative_to(student)
+        ]
+        used = {stem: [path for path in files if stem in path.name and path.suffix == ".ipynb"] for stem in STEMS}
+        used = {stem: max(paths, key=lambda path: path.stat().st_mtime) for stem, paths in used.items() if paths}
+        notes[name] = [
+            f"not used: {path.relative_to(student)}"
+            for path in inside
+            if path not in used.values() and not path.is_dir()
+        ]
+        notes[name] += [] if used else ["no notebook"]
+        for stem, path in used.items():
+            received = COURSE / "received" / name / f"{stem}.ipynb"
+            found[name, stem] = COURSE / "submitted" / name / stem / f"{stem}.ipynb"
+            if not received.exists() or received.read_bytes() != path.read_bytes():
+                for copy in (found[name, stem], received):
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, copy)
+    return found, notes
+
+
+def run_limited(student, stem, log, **environment):
+    """Grade one notebook within the limits: None if it went well, otherwise what went wrong."""
+    process = PROCESSES.Process(target=grade_one, args=(student, stem, log, GIGABYTES, ENVIRONMENT | environment))
+    process.start()
+    process.join(5 * SECONDS)
+    if process.exitcode is None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()  # the kernel
+        process.kill()
+        process.join()
+        return SLOW
+    if process.exitcode < 0 or "DeadKernelError" in log.read_text():
+        return DIED
+    return FAILED if process.exitcode else None
+
+
+def grade(student, stem, file):
+    """Grade one notebook and write its feedback, and note what went wrong or is worth a look.
+
+    After a crash it is graded without being run: no points for code, but written answers can still be read and marked.
+    """
+    log = COURSE / "logs" / f"{student} {stem}.log"
+    log.parent.mkdir(exist_ok=True)
+    try:
+        nbformat.read(file, as_version=4)
+    except Exception:  # whatever a broken file makes of the reader
+        problem = UNREADABLE
+        shutil.copyfile(COURSE / "release" / stem / file.name, file)
+    else:
+        problem = run_limited(student, stem, log)
+    if problem and run_limited(student, stem, log.with_suffix(".second.log"), VAE_GRADING_FAILED=problem):
+        problem = FAILED
+    notes = [problem] * bool(problem) + [f"look at: {name}" for name in worth_a_look(stem, file)]
+    log.with_suffix(".notes").write_text(", ".join(notes))
+    print(f"{student} {stem}: {', '.join(['graded', *notes])}", flush=True)
+
+
+def worth_a_look(stem, file):
+    """What a student's own cells do that no answer needs and that could fool tests, such as ["torch.allclose ="]."""
+    cells = nbformat.read(COURSE / "release" / stem / file.name, as_version=4).cells
+    known = {cell.source for cell in cells}
+    setup = set().union(
+        *(names(compile(cell.source, stem, "exec"))[1] for cell in cells if "setup" in cell.metadata.get("tags", []))
+    )
+    found = set()
+    for cell in nbformat.read(file, as_version=4).cells:
+        if cell.cell_type == "code" and cell.source not in known:
+            try:
+                code = TransformerManager().transform_cell(cell.source)  # magics are code, too
+                nodes, (_, made) = list(ast.walk(ast.parse(code))), names(compile(code, stem, "exec"))
+                stored = [ast.unparse(node) for node in nodes if isinstance(getattr(node, "ctx", None), ast.Store)]
+            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+                found.add(f"a cell that cannot be read ({type(error).__name__})")
+                continue
+            found |= {f"{name} =" for name in made & setup}
+            found |= {f"{name} =" for name in stored if name.partition(".")[0] in setup | {"sys"} and "." in name}
+            found |= {node.id for node in nodes if isinstance(node, ast.Name)} & REWIRES
+    return sorted(found)
+
+
+def is_graded(student, stem, file):
+    """Whether the result is newer than what was handed in, and than the notebook it is compared with."""
+    result = COURSE / "autograded" / student / stem / file.name
+    inputs = (file, COURSE / "source" / stem / file.name)
+    return result.exists() and result.stat().st_mtime >= max(path.stat().st_mtime for path in inputs)
+
+
+def write_csv(file, notes):
+    """A row for each student, a column for each exercise. Empty: not handed in; "open": nobody has read it yet.
+
+    notes: {student: what to say of the folder}.
+    """
+    with Gradebook(f"sqlite:///{COURSE / 'gradebook.db'}") as gradebook, replacing(file) as temporary:
+        cells = {(stem, cell.name): cell for stem in STEMS for cell in gradebook.find_notebook(stem, stem).grade_cells}
+        header = {key: f"{key[0]} {key[1]} ({cell.max_score:g})" for key, cell in cells.items()}
+        header = {"student": "student", **header, "total": "total", "problems": "problems"}
+        students = sorted(notes.keys() | {student.id for student in gradebook.students})
+        with temporary.open("w", newline="") as output:
+            rows = (points(gradebook, student, notes.get(student, [])) for student in students)
+            csv.DictWriter(output, header).writerows([header, *rows])
+
+
+def points(gradebook, student, notes):
+    """A student's row: {(notebook, exercise): points or "open", "student", "total", "problems"}."""
+    row, problems = {"student": student, "total": 0}, list(notes)
+    for stem in STEMS:
+        try:
+            submission = gradebook.find_submission_notebook(stem, stem, student)
+        except MissingEntry:
+            continue
+        note = COURSE / "logs" / f"{student} {stem}.notes"
+        problems += [f"{stem}: {note.read_text()}"] if note.exists() and note.read_text() else []
+        for grade in submission.grades:
+            is_open = grade.needs_manual_grade and grade.manual_score is None
+            row[stem, grade.name] = "open" if is_open else grade.score
+            row["total"] += 0 if is_open else grade.score
+            if grade.needs_manual_grade and not is_open:
+                problems.append(f"{stem}: {grade.name} was handed in again after it was marked")
+    return row | {"problems": "; ".join(problems)}
+
+
+def main(folder):
+    if not folder.is_dir():
+        sys.exit(f"There is no folder {folder}; it should hold a folder for each student, with the notebooks in it.")
+    work, notes = collect(folder)
+    if not work:
+        sys.exit(f"{folder} has no <student>/<notebook>.ipynb; the notebooks are {', '.join(STEMS)}.")
+    prepare()
+    new = [(*key, file) for key, file in work.items() if not is_graded(*key, file)]
+    workers = min(os.cpu_count(), psutil.virtual_memory().total // (GIGABYTES * 2**30)) or 1
+    with ThreadPoolExecutor(workers) as pool:
+        jobs = {pool.submit(grade, *item): item for item in new}
+    for job, (student, stem, _) in jobs.items():
+        if job.exception():
+            notes[student].append(f"{stem}: {FAILED} ({job.exception()})")
+    for student, stem in work.keys() - {(student, stem) for student, stem, _ in new}:
+        nbgrader().generate_feedback(stem, student, force=True)  # it may have been marked by hand since
+    write_csv(COURSE / "grades.csv", notes)
+    for student, said in notes.items():
+        print(*(f"{student}: {note}" for note in said), sep="\n", end="\n" if said else "")
+    print(f"{len(new)} notebooks graded, {len(work) - len(new)} had been before; {len(notes)} students")
+    print(f"points: {COURSE / 'grades.csv'}  feedback: {COURSE / 'feedback'}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("Say where the submissions are: make grade SUBMISSIONS=folder")
+    main(Path(sys.argv[1]))

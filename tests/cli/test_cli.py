@@ -1,0 +1,520 @@
+"""The command line: what people type, what they get, and what is left on the disk when something goes wrong."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vae_lib import (
+    FCVAE,
+    Autoencoder,
+    ConvVAE,
+    TrainConfig,
+    attribute_vector,
+    fit,
+    interpolate,
+    load_dataset,
+    load_pretrained,
+    settings,
+    to_float,
+)
+from vae_lib.cli.images import read_photos
+from vae_lib.cli.parser import COMMANDS, build_parser, main, parse
+from vae_lib.models import AttributeClassifier
+from vae_lib.storage.weights import read_tensors, save_pretrained
+from vae_lib.training import losses_on
+
+SHIPPED = settings.REPOSITORY / "data" / "pretrained"
+SMALL = shlex.split(
+    "train --data mnist --model fc --hidden 8 --latent 2 --limit 400 --batch-size 4 --patience 9 --epochs 5"
+)
+PATTERN = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+
+
+def start(arguments, folder, **options):
+    """The command in a process of its own, in `folder`, without data."""
+    environment = os.environ | {"VAE_PROFILE": "quick", "VAE_DATA_DIR": str(folder / "data")}
+    command = [sys.executable, "-m", "vae_lib", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes, **options)
+
+
+@pytest.fixture
+def tiny_model(tmp_path):
+    """Path of a small, untrained model with vectors for three attributes."""
+    torch.manual_seed(0)
+    model = ConvVAE((3, 16, 16), (8, 16), latent_dim=4)
+    vectors = {"Smiling": [2.0, 1.0, 0.0, 0.0], "Male": [1.0, 0.0, 0.0, 0.0], "Young": [0.0, 0.0, 3.0, 1.0]}
+    record = {"model": model.config, "data": {"name": "celeba"}, "history": [], "vectors": vectors}
+    return str(save_pretrained(tmp_path / "tiny.safetensors", model, record))
+
+
+def fails(capsys, *arguments):
+    """The one sentence with which a command ends that exits with 1."""
+    assert main([str(argument) for argument in arguments]) == 1
+    sentence = capsys.readouterr().err
+    assert sentence.startswith("vae: ") and sentence.count("\n") == 1
+    return sentence
+
+
+def tiles(path, side, scale, rows, columns):
+    """The pictures of a grid: float (rows, columns, side, side, 3), 0 to 255."""
+    pixels = np.asarray(Image.open(path), dtype=float)[::scale, ::scale]
+    assert pixels.shape == (2 + rows * (side + 2), 2 + columns * (side + 2), 3)
+    starts = [[(2 + i * (side + 2), 2 + j * (side + 2)) for j in range(columns)] for i in range(rows)]
+    return np.array([[pixels[y : y + side, x : x + side] for y, x in row] for row in starts])
+
+
+def as_pixels(images):
+    """Decoded images (N, C, H, W) as `tiles` gives them."""
+    return (images.cpu().permute(0, 2, 3, 1) * 255).numpy()
+
+
+# --- pictures ---
+
+
+def test_the_command_of_a_fresh_clone(here):
+    process = start(["manipulate", "--attribute", "Smiling", "--samples", "8", "--out", "smile.png"], here)
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "") and out.startswith("written: smile.png\n")
+    assert out.endswith("columns are the weights -3 -2 -1 0 1 2 3 4\n")
+    assert os.listdir(here) == ["smile.png"]
+    rows = tiles(here / "smile.png", side=64, scale=2, rows=8, columns=8)
+    model, _ = load_pretrained(SHIPPED / "celeba64-conv.safetensors")
+    drawn = as_pixels(model.sample(8, torch.Generator().manual_seed(0)))
+    assert np.abs(rows[:, 3] - drawn).max() <= 1
+    change = np.abs(rows - rows[:, 3:4]).mean(axis=(2, 3, 4))
+    assert (np.diff(change[:, 3:]) > 0).all() and (np.diff(change[:, 3::-1]) > 0).all()
+
+
+def test_same_seed_same_bytes(here, tiny_model):
+    for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
+        assert main(["generate", "--model", tiny_model, "--samples", "3", "--seed", str(seed), "--out", name]) == 0
+    a, b, c = ((here / name).read_bytes() for name in ("a.png", "b.png", "c.png"))
+    assert a == b != c
+
+
+def test_temperature(here, tiny_model):
+    for name, temperature in (("mean.png", "0"), ("draws.png", "1")):
+        main(["generate", "--model", tiny_model, "--samples", "4", "--temperature", temperature, "--out", name])
+    model, _ = load_pretrained(tiny_model)
+    centre = as_pixels(model.decode(torch.zeros(1, 4)).detach())
+    assert np.abs(tiles("mean.png", 16, 8, 2, 2) - centre).max() <= 1
+    assert tiles("draws.png", 16, 8, 2, 2).std(axis=(0, 1)).max() > 0
+
+
+def test_single_files(here, tiny_model):
+    assert main(["generate", "--model", tiny_model, "--samples", "3", "--out", "some/faces"]) == 0
+    assert sorted(os.listdir(here / "some")) == ["faces"]
+    assert sorted(os.listdir(here / "some/faces")) == ["000.png", "001.png", "002.png"]
+    model, _ = load_pretrained(tiny_model)
+    drawn = as_pixels(model.sample(3, torch.Generator().manual_seed(0)))
+    assert np.abs(np.asarray(Image.open(here / "some/faces/002.png")) - drawn[2]).max() <= 1
+
+
+def test_single_files_of_rows(here, tiny_model):
+    main(["interpolate", "--model", tiny_model, "--samples", "2", "--steps", "3", "--out", "walks"])
+    assert sorted(os.listdir("walks")) == [f"{i:03}_{j:02}.png" for i in range(2) for j in range(3)]
+
+
+def test_a_full_folder_is_refused_an_old_picture_replaced(here, tiny_model, capsys):
+    (here / "full").mkdir()
+    (here / "full" / "note.txt").write_text("mine")
+    assert "full is not empty" in fails(capsys, "generate", "--model", tiny_model, "--out", "full")
+    (here / "old.png").write_text("old")
+    assert main(["generate", "--model", tiny_model, "--out", "old.png"]) == 0
+    assert Image.open("old.png").size[0] > 64 and os.listdir("full") == ["note.txt"]
+    assert ".png" in fails(capsys, "generate", "--model", tiny_model, "--out", "faces.jpg")
+
+
+@pytest.mark.parametrize("kind", ["lerp", "slerp"])
+def test_walks_start_and_end_at_the_draws(here, tiny_model, kind):
+    main(["interpolate", "--model", tiny_model, "--samples", "3", "--steps", "4", "--kind", kind, "--out", "w.png"])
+    model, _ = load_pretrained(tiny_model)
+    rows = tiles("w.png", 16, 8, 3, 4)
+    ends = as_pixels(model.sample(6, torch.Generator().manual_seed(0))).reshape(3, 2, 16, 16, 3)
+    assert np.abs(rows[:, [0, 3]] - ends).max() <= 1
+    a, b = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))[:2]
+    assert np.abs(rows[0] - as_pixels(interpolate(model, a, b, 4, kind))).max() <= 1
+
+
+def test_without_takes_the_others_out(here, tiny_model, capsys):
+    """Of Smiling = (2, 1, 0, 0), without Male = (1, 0, 0, 0), only the second latent variable is left."""
+    flags = ["--model", tiny_model, "--attribute", "Smiling", "--samples", "1", "--weights", "-2", "0", "2"]
+    main(["manipulate", *flags, "--out", "with.png"])
+    main(["manipulate", *flags, "--without", "Male", "Male", "--out", "without.png"])
+    model, _ = load_pretrained(tiny_model)
+    z = (
+        torch.randn(1, 4, generator=torch.Generator().manual_seed(0))
+        + torch.tensor([[-2.0], [0], [2]]) * torch.eye(4)[1]
+    )
+    expected = as_pixels(model.decode(z).detach())
+    assert np.abs(tiles("without.png", 16, 8, 1, 3)[0] - expected).max() <= 1
+    assert np.abs(tiles("with.png", 16, 8, 1, 3)[0] - expected).max() > 1
+    assert "leaves nothing" in fails(capsys, "manipulate", *flags, "--without", "Smiling")
+
+
+def test_reconstructions_lie_below_the_originals(here, tiny_model):
+    main(["reconstruct", "--model", tiny_model, "--samples", "12", "--out", "grid.png"])
+    rows = tiles("grid.png", 16, 8, 4, 10)
+    originals = np.concatenate([rows[0], rows[2, :2]])
+    model, _ = load_pretrained(tiny_model)
+    x = torch.from_numpy(originals / 255).float().permute(0, 3, 1, 2)
+    assert np.abs(np.concatenate([rows[1], rows[3, :2]]) - as_pixels(model.reconstruct(x))).max() <= 1
+    assert originals.std(axis=0).max() > 10 and (rows[2:, 2:] == 255).all()
+
+
+# --- photos ---
+
+
+@pytest.mark.filterwarnings("error")
+def test_photos_and_folders_of_them(here, tiny_model, capsys):
+    (here / "album").mkdir()
+    Image.fromarray(PATTERN).save(here / "album" / "b.png")
+    Image.fromarray(PATTERN[:20]).save(here / "album" / "a.JPG", "jpeg")
+    (here / "album" / "notes.txt").write_text("no photo")
+    assert main(["reconstruct", "album", "album/b.png", "--model", tiny_model, "--out", "three.png"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert (
+        out[0].startswith("album/a.JPG: its centre square, 20x20")
+        and out[1].startswith("album/b.png")
+        and "30x30" in out[1]
+    )
+    assert "eyes at mid-height" in out[3]
+    upper = tiles("three.png", 16, 8, 2, 3)[0]
+    square = Image.fromarray(PATTERN).resize((16, 16), Image.Resampling.BILINEAR, (0, 5, 30, 35))
+    assert np.abs(upper[1] - np.asarray(square)).max() <= 1 and (upper[1] == upper[2]).all()
+
+
+def test_photos_are_edited_and_joined(here, tiny_model):
+    for name, photo in (("a.png", PATTERN), ("b.png", 255 - PATTERN)):
+        Image.fromarray(photo).save(name)
+    model, _ = load_pretrained(tiny_model)
+    a, b = to_float(read_photos(["a.png", "b.png"], model.image_shape))
+    edit = ["manipulate", "a.png", "b.png", "--model", tiny_model, "--attribute", "Male", "--weights", "0", "-2"]
+    assert main([*edit, "--out", "male.png"]) == 0
+    code = model.encode(b[None])[0] - 2 * torch.tensor([[1.0, 0, 0, 0]])
+    shown = tiles("male.png", 16, 8, 2, 2)
+    assert np.abs(shown[:, 0] - as_pixels(model.reconstruct(torch.stack([a, b])))).max() <= 1
+    assert np.abs(shown[1, 1] - as_pixels(model.decode(code).detach())[0]).max() <= 1
+    assert main(["interpolate", "a.png", "b.png", "--model", tiny_model, "--steps", "3", "--out", "walk.png"]) == 0
+    walk = as_pixels(interpolate(model, a, b, 3))
+    assert np.abs(tiles("walk.png", 16, 8, 1, 3)[0] - walk).max() <= 1
+
+
+def test_a_photo_is_never_overwritten(here, tiny_model, capsys):
+    Image.fromarray(PATTERN).save("me.png")
+    before = (here / "me.png").read_bytes()
+    for command in (["reconstruct"], ["manipulate", "--attribute", "Male"]):
+        sentence = fails(capsys, *command, "--model", tiny_model, "--out", "./me.png", "--", "me.png")
+        assert "would overwrite that photo" in sentence
+    assert (here / "me.png").read_bytes() == before
+
+
+def test_a_grey_model_gets_grey_photos(here):
+    Image.new("RGB", (50, 50), (255, 0, 0)).save("red.png")
+    images = read_photos(["red.png"], (1, 28, 28))
+    assert images.shape == (1, 1, 28, 28) and 70 < images.float().mean() < 80  # 0.299 of 255
+
+
+def test_photos_that_cannot_be_used(here, tiny_model, capsys):
+    (here / "empty").mkdir()
+    (here / "text.png").write_text("no picture")
+    Image.fromarray(PATTERN).save("one.png")
+    for photo in ("text.png", "missing.jpg", "empty"):
+        assert photo in fails(capsys, "reconstruct", photo, "--model", tiny_model)
+    assert "give 2" in fails(capsys, "interpolate", "one.png", "--model", tiny_model)
+    assert sorted(os.listdir()) == ["empty", "one.png", "text.png"]
+
+
+# --- models that do not fit ---
+
+
+def test_attributes_that_are_not_there(here, tiny_model, capsys, tmp_path):
+    command = ["manipulate", "--model", tiny_model, "--attribute"]
+    assert "'Smilling'" in (sentence := fails(capsys, *command, "Smilling")) and "for example: Smiling." in sentence
+    assert "for example: Male." in fails(capsys, *command, "Smiling", "--without", "male")
+    model = ConvVAE((3, 16, 16), (8, 16), latent_dim=4)
+    plain = save_pretrained(tmp_path / "plain.safetensors", model, {"model": model.config})
+    assert "no attribute vectors" in fails(capsys, "manipulate", "--model", plain, "--attribute", "Smiling")
+
+
+def test_an_autoencoder_has_no_prior(here, capsys, tmp_path):
+    path = save_pretrained(
+        tmp_path / "ae.safetensors", model := Autoencoder((1, 4, 4), (8,), 2), {"model": model.config}
+    )
+    for command in ("generate", "interpolate"):
+        assert "no prior to draw from" in fails(capsys, command, "--model", path)
+    assert "name a dataset with --data" in fails(capsys, "reconstruct", "--model", path)
+
+
+@pytest.mark.parametrize("command", ["generate", "reconstruct", "interpolate", "manipulate --attribute Smiling"])
+def test_a_classifier_makes_no_pictures(here, capsys, tmp_path, command):
+    classifier = AttributeClassifier((3, 16, 16), ("Smiling",))
+    path = save_pretrained(tmp_path / "ruler.safetensors", classifier, {"model": classifier.config})
+    assert "is a classifier" in fails(capsys, *command.split(), "--model", path)
+    assert "no weights called 'missing'" in fails(capsys, *command.split(), "--model", "missing")
+
+
+def test_info(here, capsys, monkeypatch):
+    (settings.DATA_DIR / "celeba").mkdir(parents=True)
+    monkeypatch.setattr(settings, "PRETRAINED_DIR", SHIPPED)
+    assert main(["info"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][:2] == ["profile", "quick"]
+    assert ["celeba", "on", "disk"] in lines and ["mnist", "not", "there"] in lines
+    (line,) = (line for line in lines if line[0] == "celeba64-conv")
+    assert line[1:5] == ["ConvVAE", "celeba", "30", "168.00"]
+    assert any(line[1:2] == ["AttributeClassifier"] and "right" in line for line in lines)
+    assert main(["info", "--model", "celeba64-conv"]) == 0
+    out = capsys.readouterr().out
+    assert "latent_dim 128" in out and "beta 1.0" in out and "168.00" in out and "Smiling" in out and "30 epochs" in out
+
+
+# --- what is typed ---
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_flags_and_its_examples_parse(command, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    flags = {
+        "train": [f"--{field.name.replace('_', '-')}" for field in fields(TrainConfig)]
+        + ["--config", "--out", "--latent"],
+        "generate": ["--samples", "--seed", "--temperature", "--out"],
+        "reconstruct": ["PHOTO", "--data", "--split", "--out", "centre square"],
+        "interpolate": ["PHOTO", "--steps", "--kind", "--seed", "--out", "centre square"],
+        "manipulate": ["PHOTO", "--attribute", "--weights", "--without", "--out", "centre square"],
+        "info": ["--model"],
+        "benchmark": ["--models", "--turns", "--images", "--out", "cifar10-conv-p1"],
+        "growth": ["--out"],
+    }
+    assert exit.value.code == 0 and all(flag in text for flag in flags[command])
+    examples = [line for line in text.splitlines() if line.startswith("  vae ")]
+    assert len(examples) >= 2
+    for example in examples:
+        assert build_parser().parse_args(shlex.split(example)[1:]).command == command
+
+
+def test_exit_codes_are_documented_and_usage_errors_are_2(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"\n  {code} " in text for code in (0, 1, 2, 130))
+    for arguments in ([], ["paint"], ["manipulate"], ["generate", "--samples", "0"], ["train", "--lr", "nan"]):
+        with pytest.raises(SystemExit) as exit:
+            main(arguments)
+        assert exit.value.code == 2
+
+
+def test_ctrl_c_in_other_commands(here, tiny_model, capsys, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vae_lib.cli.commands.save_pictures", interrupted)
+    assert main(["generate", "--model", tiny_model]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+# --- the configuration file ---
+
+
+def test_toml_and_json_say_the_same_and_flags_override(here):
+    (here / "a.toml").write_text(
+        'data = "mnist"\nchannels = [8, 16]\nmirror = true\nbatch_norm = false\nlr = 1\nepochs = 7'
+    )
+    values = {"data": "mnist", "channels": [8, 16], "mirror": True, "batch_norm": False, "lr": 1, "epochs": 7}
+    (here / "a.json").write_text(json.dumps(values))
+    a, b = (vars(parse(["train", "--config", name])) | {"config": None} for name in ("a.toml", "a.json"))
+    assert a == b and a | values == a and a["patience"] == 5
+    args = parse(["train", "--epochs", "2", "--config", "a.toml", "--no-mirror", "--channels", "4"])
+    assert (args.epochs, args.mirror, args.channels, args.data) == (2, False, [4], "mnist")
+
+
+WRONG = [
+    {"epochs": "5"},
+    {"epochs": 2.5},
+    {"epochs": True},
+    {"epochs": [1, 2]},
+    {"epochs": None},
+    {"mirror": "yes"},
+    {"mirror": []},
+    {"channels": 8},
+    {"channels": []},
+    {"channels": ["8"]},
+    {"data": "imagenet"},
+    {"out": {"a": 1}},
+    {"lr": True},
+    {"lr": float("inf")},
+]
+
+
+@pytest.mark.parametrize("values", WRONG, ids=str)
+def test_wrong_values_name_file_and_key(here, capsys, values):
+    (here / "faces.json").write_text(json.dumps({"latent": 3, **values}))
+    assert f"faces.json: {next(iter(values))} = " in fails(capsys, "train", "--config", "faces.json")
+
+
+def test_unknown_keys_and_unreadable_files(here, capsys):
+    for name, text, reason in (
+        ("a.toml", "epoch = 5", "unknown key 'epoch'; known are, for example: epochs"),
+        ("b.toml", 'config = "a.toml"', "unknown key 'config'"),
+        ("c.toml", "epochs = ", "c.toml cannot be read"),
+        ("d.json", "[1]", "holds no keys"),
+        ("e.yaml", "epochs: 5", ".toml or .json"),
+    ):
+        (here / name).write_text(text)
+        assert reason in fails(capsys, "train", "--config", name)
+    assert "missing.toml cannot be read (No such file" in fails(capsys, "train", "--config", "missing.toml")
+
+
+# --- training ---
+
+
+def test_train_writes_what_was_asked_and_never_overwrites(here, capsys):
+    flags = "--data celeba --size 16 --crop 100 --limit 40 --channels 4 8 --latent 3 --batch-norm --epochs 2 --beta 2"
+    command = ["train", *flags.split(), "--out", "new/faces.safetensors"]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert os.listdir("new") == ["faces.safetensors"]
+    model, record = load_pretrained("new/faces.safetensors")
+    assert record["model"] == model.config | {"image_shape": [3, 16, 16], "channels": [4, 8]}
+    assert (model.latent_dim, model.config["batch_norm"], model.centre) == (3, True, 0.5)
+    assert (record["config"]["beta"], record["config"]["epochs"], record["data"]["train"]) == (2, 2, 40)
+    assert record["data"]["crop"] == 100 and len(record["vectors"]["Smiling"]) == 3
+    train = load_dataset("celeba", "train", 16, 100, 40)
+    assert record["vectors"]["Smiling"] == pytest.approx(attribute_vector(model, train, "Smiling").tolist(), abs=0.02)
+    test = load_dataset("celeba", "test", 16, 100, 40)
+    assert record["test"] == losses_on(test, model, TrainConfig(**record["config"]))  # of the weights as saved
+    assert f"{record['test']['one_sample'][0]:.2f}" in out
+    (line,) = (line for line in out.splitlines() if line.startswith("next: vae "))
+    assert main([*shlex.split(line)[2:], "--out", "next.png"]) == 0
+    before = (here / "new/faces.safetensors").read_bytes()
+    assert "never overwritten" in fails(capsys, *command)
+    assert (here / "new/faces.safetensors").read_bytes() == before
+
+
+def test_train_refuses_before_it_loads_anything(here, capsys, monkeypatch):
+    monkeypatch.setattr("vae_lib.cli.commands.load_dataset", lambda *args: pytest.fail("too late"))
+    (here / "file").write_text("")
+    for arguments, reason in (
+        (["--out", "faces.pt"], ".safetensors"),
+        (["--out", "file/faces.safetensors"], "file/faces.safetensors cannot be written"),
+        (["--model", "fc", "--channels", "8"], "--model fc takes no --channels"),
+        (["--likelihood", "mae"], "choose one of mse, bce"),
+    ):
+        assert reason in fails(capsys, "train", *arguments)
+    if os.path.isdir("/proc/self"):
+        assert "/proc/self/a.safetensors cannot" in fails(capsys, "train", "--out", "/proc/self/a.safetensors")
+    assert sorted(os.listdir()) in (["file"], ["file", "runs"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_keeps_the_finished_epochs(here, capsys):
+    command = [*SMALL, "--epochs", "20", "--patience", "20"]  # long enough for the signal to come before the end
+    process = start([*command, "--out", "cut.safetensors"], here)
+    while not (here / "cut.checkpoint").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130 and err.count("\n") == 1 and "the same command goes on" in err
+    assert os.listdir(here) == ["cut.checkpoint"]
+    done = len(read_tensors(here / "cut.checkpoint")[1]["history"])
+    assert 1 <= done < 20 and (f"epochs 1 to {done} are kept" if done > 1 else "epoch 1 is kept") in err
+    assert main([*command, "--out", "cut.safetensors"]) == 0
+    assert f"going on after epoch {done}" in capsys.readouterr().out
+    assert main([*command, "--out", "whole.safetensors"]) == 0
+    assert sorted(os.listdir()) == ["cut.safetensors", "whole.safetensors"]
+    (cut, cut_record), (whole, whole_record) = (read_tensors(f"{name}.safetensors") for name in ("cut", "whole"))
+    assert all(torch.equal(cut[name], whole[name]) for name in cut | whole)
+    assert cut_record["test"] == whole_record["test"] and len(cut_record["history"]) == 20
+
+
+def test_ctrl_c_before_the_first_epoch(here, capsys, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vae_lib.cli.commands.load_dataset", interrupted)
+    assert main(SMALL) == 130
+    assert "nothing is kept" in capsys.readouterr().err
+
+
+def test_another_crop_is_another_run(here, capsys):
+    train, val = (load_dataset("mnist", split, 16, 20, 50) for split in ("train", "val"))
+    model = FCVAE((1, 16, 16), (8,), 2)
+    fit(model, train, val, TrainConfig(epochs=2), checkpoint=here / "b.checkpoint", progress=False)
+    command = shlex.split("train --data mnist --model fc --hidden 8 --latent 2 --limit 50 --epochs 2 --size 16")
+    sentence = fails(capsys, *command, "--crop", "24", "--out", "b.safetensors")
+    assert "b.checkpoint belongs to another run: data crop is 24 here and 20 there" in sentence
+    assert main([*command, "--crop", "20", "--out", "b.safetensors"]) == 0
+
+
+# --- disks that refuse ---
+
+
+@pytest.mark.parametrize("out", ["", ".", "there", "folder.png", "faces.jpg"])
+def test_names_that_no_picture_can_have(here, tiny_model, capsys, out):
+    (here / "there").write_text("a file")
+    (here / "folder.png").mkdir()
+    assert "--out" in fails(capsys, "generate", "--model", tiny_model, "--out", out)
+    assert sorted(os.listdir(here)) == ["folder.png", "there"]
+
+
+def test_pictures_that_are_no_numbers_are_not_written(here, tiny_model, capsys):
+    assert "smaller weights" in fails(capsys, "generate", "--model", tiny_model, "--temperature", "1e300")
+    assert os.listdir(here) == []
+
+
+@pytest.mark.parametrize("name", ["faces.png", "faces"])
+def test_places_that_cannot_be_written(here, tiny_model, capsys, name):
+    (here / "file").write_text("")
+    places = [here / "file"]
+    if os.path.isdir("/proc/self"):
+        places.append("/proc/self")
+    if hasattr(os, "geteuid") and os.geteuid() != 0:
+        (here / "locked").mkdir(mode=0o500)
+        places.append(here / "locked")
+    for place in places:
+        assert f"{place}/{name} cannot be written" in fails(
+            capsys, "generate", "--model", tiny_model, "--out", f"{place}/{name}"
+        )
+
+
+FULL = {
+    "grid": ["generate", "--samples", "4", "--out", "faces.png"],
+    "files": ["generate", "--samples", "4", "--out", "faces"],
+    "weights": [*SMALL, "--out", "faces.safetensors"],
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs setrlimit")
+@pytest.mark.parametrize("arguments", FULL.values(), ids=FULL)
+def test_a_full_disk_leaves_nothing(here, arguments):
+    import resource
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+
+    process = start(arguments, here, preexec_fn=limit)
+    _, err = process.communicate()
+    assert process.returncode == 1 and os.listdir(here) == []
+    assert err.count("\n") == 1 and err.startswith("vae: faces") and "File too large" in err
+
+
+def test_an_interrupted_folder_is_not_there(here, tiny_model, monkeypatch, capsys):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert "No space left" in fails(capsys, "generate", "--model", tiny_model, "--out", "faces")
+    assert os.listdir(here) == []

@@ -1,0 +1,366 @@
+"""Readers on tiny files in the official formats, splits, the cache under two builders and a kill, bad input."""
+
+import hashlib
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch.utils.data import DataLoader
+
+from official_files import write_cifar10_binary, write_idx, write_mnist
+from vae_lib import data, load_dataset, settings, to_float
+from vae_lib.checks import LabError
+from vae_lib.data import readers
+from vae_lib.data.cache import Block, cached
+
+# --- the readers ---
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_mnist_files(lab, pack):
+    arrays = write_mnist(lab, pack=pack)
+    train, val, test = (load_dataset("mnist", split) for split in ("train", "val", "test"))
+    assert (len(train), len(val), len(test)) == (36, 4, 40) and train.source == "real"
+    images, labels = arrays["train"]
+    assert np.array_equal(val.images[:, 0], images[::10]) and np.array_equal(val.targets, labels[::10])
+    together = torch.cat([val.images, train.images])
+    assert {row.numpy().tobytes() for row in together} == {image.tobytes() for image in images}
+    assert np.array_equal(test.images[:, 0], arrays["test"][0]) and test.image_shape == (1, 28, 28)
+
+
+def test_cifar10_binary_files(lab):
+    records = write_cifar10_binary(lab)
+    train, test = load_dataset("cifar10", "train"), load_dataset("cifar10", "test")
+    assert len(train) == 90 and train.image_shape == (3, 32, 32)
+    first = records["data_batch_1.bin"][1]  # record 0 is the first validation image
+    assert np.array_equal(train.images[0].flatten(), first[1:]) and train.targets[0] == first[0]
+    assert np.array_equal(test.images.flatten(1), records["test_batch.bin"][:, 1:])
+    assert train.target_names[3] == "cat"
+
+
+def test_cifar10_pickles(lab, monkeypatch):
+    """torchvision's layout, with the md5 sums of the fabricated files in place of the official ones."""
+    folder = lab / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    pixels = {}
+
+    def write(name, content):
+        (folder / name).write_bytes(pickle.dumps(content))
+        return [name, hashlib.md5((folder / name).read_bytes()).hexdigest()]
+
+    def batch(name):
+        pixels[name] = rng.integers(0, 256, (10, 3072), dtype=np.uint8)
+        return write(name, {"data": pixels[name], "labels": list(range(10))})
+
+    dataset_class = torchvision.datasets.CIFAR10
+    monkeypatch.setattr(dataset_class, "train_list", [batch(f"data_batch_{i}") for i in range(1, 6)])
+    monkeypatch.setattr(dataset_class, "test_list", [batch("test_batch")])
+    name, md5 = write("batches.meta", {"label_names": list(readers.CIFAR10_CLASSES)})
+    monkeypatch.setattr(dataset_class, "meta", {"filename": name, "key": "label_names", "md5": md5})
+
+    test = load_dataset("cifar10", "test")
+    assert np.array_equal(test.images.flatten(1), pixels["test_batch"]) and test.targets.tolist() == list(range(10))
+    assert len(load_dataset("cifar10", "train")) == 45 and len(load_dataset("cifar10", "val")) == 5
+
+    with open(folder / "test_batch", "ab") as file:
+        file.write(b"!")
+    with pytest.raises(LabError, match="wrong md5"):
+        load_dataset("cifar10", "test")
+
+
+def test_crop_then_size(lab):
+    images = write_mnist(lab)["test"][0]
+    cropped = load_dataset("mnist", "test", crop=20)
+    assert np.array_equal(cropped.images[:, 0], images[:, 4:24, 4:24])
+    assert load_dataset("mnist", "test", crop=20, size=10).image_shape == (1, 10, 10)
+    assert load_dataset("mnist", "test", size=32).image_shape == (1, 32, 32)
+    assert len(load_dataset("mnist", "test", limit=7)) == 7
+
+
+def test_changed_files_are_read_again(lab):
+    write_mnist(lab)
+    load_dataset("mnist", "test")
+    write_mnist(lab, n=30)
+    assert len(load_dataset("mnist", "test")) == 30
+
+
+# --- the dataset object ---
+
+
+def test_works_with_an_ordinary_data_loader(tiny):
+    batches = list(DataLoader(tiny, batch_size=10))
+    assert torch.equal(torch.cat([images for images, _ in batches]), tiny.images)
+    assert torch.equal(torch.cat([targets for _, targets in batches]), tiny.targets)
+    assert batches[0][0].dtype == torch.uint8
+
+
+def test_select_and_label(tiny):
+    part = tiny.select(tiny.targets == 3)
+    assert set(part.targets.tolist()) == {3} and part.label == "tiny" and "8x8" in repr(part)
+    assert to_float(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [0, 1]
+
+
+def test_synthetic_stand_ins_keep_their_factors():
+    train, val, test = (load_dataset("cifar10", split) for split in ("train", "val", "test"))
+    assert train.source == "synthetic" and "synthetic" in train.label
+    assert len(train.factors["hue"]) == len(train) == 1_000
+    some = train.select([5, 7])
+    assert some.factors["hue"].tolist() == train.factors["hue"][[5, 7]].tolist()
+    rows = [{image.numpy().tobytes() for image in split.images} for split in (train, val, test)]
+    assert not (rows[0] & rows[1] or rows[0] & rows[2] or rows[1] & rows[2])
+
+
+# --- the cache ---
+
+
+def build(folder, barrier, results):
+    def decode():
+        time.sleep(0.3)  # both are inside decode at the same time
+        yield Block(np.arange(4_000_000, dtype=np.uint8).reshape(4, 1, 1000, 1000), np.arange(4), [])
+
+    settings.DATA_DIR = folder
+    barrier.wait()
+    images, targets, _ = cached("both", decode)
+    results.put((int(images.sum(dtype=np.int64)), targets.tolist()))
+
+
+def test_two_processes_build_the_cache_at_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    barrier, results = context.Barrier(2), context.Queue()
+    builders = [context.Process(target=build, args=(tmp_path, barrier, results)) for _ in range(2)]
+    for builder in builders:
+        builder.start()
+    outcomes = [results.get(timeout=30) for _ in builders]
+    assert outcomes[0] == outcomes[1] and outcomes[0][1] == [0, 1, 2, 3]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["both"]  # nothing temporary is left
+
+
+def build_until_killed(folder, started):
+    save = np.save
+
+    def slow_save(path, array):
+        save(path, array)
+        started.set()
+        time.sleep(60)
+
+    settings.DATA_DIR = folder
+    np.save = slow_save
+    cached("killed", lambda: [Block(np.ones((2, 1, 4, 4), np.uint8), np.arange(2), [])])
+
+
+def test_a_killed_build_leaves_no_half_cache(tmp_path, monkeypatch):
+    context = multiprocessing.get_context("fork")
+    started = context.Event()
+    builder = context.Process(target=build_until_killed, args=(tmp_path, started))
+    builder.start()
+    assert started.wait(30)
+    os.kill(builder.pid, signal.SIGKILL)
+    builder.join()
+    leftovers = list((tmp_path / "cache").iterdir())
+    assert len(leftovers) == 1 and leftovers[0].name.startswith(".building-")
+
+    monkeypatch.setattr(settings, "DATA_DIR", tmp_path)
+    long_ago = time.time() - 7200
+    for path in (leftovers[0], *leftovers[0].iterdir()):
+        os.utime(path, (long_ago, long_ago))
+    images, _, _ = cached("killed", lambda: [Block(np.full((2, 1, 4, 4), 7, np.uint8), np.arange(2), [])])
+    assert (images == 7).all()
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["killed"]
+
+
+def test_a_damaged_cache_is_made_again(lab):
+    images = write_mnist(lab)["test"][0]
+    load_dataset("mnist", "test")
+    (cache,) = (lab / "cache").iterdir()
+    (cache / "images.npy").write_bytes((cache / "images.npy").read_bytes()[:500])
+    assert np.array_equal(load_dataset("mnist", "test").images[:, 0], images)
+
+
+def test_changing_images_in_memory_leaves_the_cache_alone(lab):
+    write_mnist(lab)
+    first = load_dataset("mnist", "test")
+    original = first.images.clone()
+    first.images.zero_()
+    assert torch.equal(load_dataset("mnist", "test").images, original)
+
+
+def test_without_a_writable_disk_it_works_from_memory(lab, monkeypatch):
+    images = write_mnist(lab)["test"][0]
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.warns(UserWarning, match="No cache could be written"):
+        test = load_dataset("mnist", "test")
+    assert np.array_equal(test.images[:, 0], images)
+    assert list((lab / "cache").iterdir()) == []
+
+
+# --- profiles and the network ---
+
+
+def test_quick_never_touches_the_network(network_calls, lab, use_profile):
+    write_mnist(lab)
+    use_profile("quick")
+    for name in data.DATASETS:
+        assert load_dataset(name).source == "synthetic"
+    assert network_calls == []
+
+
+def test_lab_falls_back_fast_and_says_why(lab, capsys, network_calls):
+    start = time.perf_counter()
+    dataset = load_dataset("mnist")
+    load_dataset("mnist", "test")
+    assert time.perf_counter() - start < 10
+    said = capsys.readouterr().out
+    assert dataset.source == "synthetic" and said.count("SYNTHETIC DATA instead of mnist") == 1
+    assert "cannot be reached" in said and "data/README.md" in said
+    assert network_calls
+
+
+def test_a_network_that_drops_packets_costs_seconds(monkeypatch):
+    def dropped(*args, **kwargs):
+        threading.Event().wait(5)
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", dropped)
+    start = time.perf_counter()
+    assert not readers.reachable("example.org", seconds=0.5)
+    assert time.perf_counter() - start < 2
+
+
+def fake_torchvision(fails):
+    def fetch(root, download):
+        write_mnist(root)
+        if fails:
+            raise RuntimeError("connection reset")
+
+    return fetch
+
+
+def test_a_download_is_all_or_nothing(lab, monkeypatch):
+    monkeypatch.setattr(readers, "reachable", lambda host: True)
+    monkeypatch.setattr(torchvision.datasets, "MNIST", fake_torchvision(fails=True))
+    assert load_dataset("mnist", "test").source == "synthetic"
+    assert list(lab.iterdir()) == []
+    monkeypatch.setattr(torchvision.datasets, "MNIST", fake_torchvision(fails=False))
+    assert load_dataset("mnist", "test").source == "real"
+    assert sorted(path.name for path in lab.iterdir()) == ["MNIST", "cache"]
+
+
+def test_full_refuses_synthetic_data(use_profile):
+    use_profile("full")
+    with pytest.raises(LabError, match="data/README.md"):
+        load_dataset("cifar10")
+
+
+# --- bad input ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(name="imagenet"), "Unknown dataset 'imagenet'; choose one of mnist, cifar10"),
+        (dict(name="mnist", split="dev"), "Unknown split 'dev' of mnist; choose one of train, val, test"),
+        (dict(name="mnist", size=0), "size=0"),
+        (dict(name="mnist", limit="all"), "limit='all'"),
+        (dict(name="mnist", crop=29), "crop=29 is larger than the images of 28x28"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(LabError, match=message):
+        load_dataset(**arguments)
+
+
+def empty_folder(folder):
+    (folder / "cifar-10-batches-bin").mkdir(parents=True)
+    return "cifar10", "holds 0 of CIFAR-10's 6 files"
+
+
+def missing_batch(folder):
+    write_cifar10_binary(folder)
+    (folder / "cifar-10-batches-bin" / "data_batch_4.bin").unlink()
+    return "cifar10", "holds 5 of CIFAR-10's 6 files"
+
+
+def truncated_batch(folder):
+    write_cifar10_binary(folder)
+    os.truncate(folder / "cifar-10-batches-bin" / "test_batch.bin", 10_000)
+    return "cifar10", "test_batch.bin has 10,000 bytes"
+
+
+def wrong_labels(folder):
+    write_cifar10_binary(folder)
+    np.full(3073, 200, np.uint8).tofile(folder / "cifar-10-batches-bin" / "test_batch.bin")
+    return "cifar10", "labels above 9"
+
+
+def unofficial_pickles(folder):
+    (folder / "cifar-10-batches-py").mkdir(parents=True)
+    (folder / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps({"data": 1}))
+    return "cifar10", "incomplete or damaged"
+
+
+def truncated_gzip(folder):
+    write_mnist(folder)
+    os.truncate(folder / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz", 300)
+    return "mnist", "t10k-images-idx3-ubyte.gz is damaged"
+
+
+def not_gzip(folder):
+    write_mnist(folder)
+    (folder / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz").write_text("<html>quota exceeded</html>")
+    return "mnist", "t10k-images-idx3-ubyte.gz is damaged"
+
+
+def short_idx(folder):
+    write_mnist(folder, pack=False)
+    os.truncate(folder / "MNIST" / "raw" / "t10k-images-idx3-ubyte", 1000)
+    return "mnist", "t10k-images-idx3-ubyte is damaged"
+
+
+def fewer_labels(folder):
+    write_mnist(folder)
+    write_idx(folder / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz", np.zeros(3, np.uint8))
+    return "mnist", "40 test images but 3 labels"
+
+
+def missing_file(folder):
+    write_mnist(folder)
+    (folder / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz").unlink()
+    return "mnist", "holds 3 of MNIST's 4 files"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        empty_folder,
+        missing_batch,
+        truncated_batch,
+        wrong_labels,
+        unofficial_pickles,
+        truncated_gzip,
+        not_gzip,
+        short_idx,
+        fewer_labels,
+        missing_file,
+    ],
+    ids=lambda damage: damage.__name__,
+)
+def test_damaged_folders_are_named_in_one_sentence(lab, damage):
+    name, message = damage(lab)
+    files = {path: path.read_bytes() for path in lab.rglob("*") if path.is_file()}
+    with pytest.raises(LabError, match=message) as caught:
+        load_dataset(name, "test")
+    assert "\n" not in str(caught.value) and str(lab) in str(caught.value)
+    assert {path: path.read_bytes() for path in lab.rglob("*") if path.is_file()} == files  # nothing was changed

@@ -1,0 +1,378 @@
+"""CelebA and FFHQ from folders of image files: splits, attributes, files of every kind, a killed decoding, memory."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from official_files import NAMES, near, picture, write_celeba
+from vae_lib import data, load_dataset, settings
+from vae_lib.checks import LabError
+from vae_lib.data import folders, readers
+from vae_lib.data.drawn_faces import FACE_ATTRIBUTES
+from vae_lib.data.folders import choose_celeba, decode_image
+
+# --- CelebA ---
+
+
+def test_celeba_official_parts_and_attributes(lab, capsys):
+    attributes = write_celeba(lab)
+    train, val, test = (load_dataset("celeba", split) for split in ("train", "val", "test"))
+    assert (len(train), len(val), len(test)) == (40, 6, 5)
+    assert train.source == "real" and train.image_shape == (3, 64, 64) and train.target_names == NAMES
+    assert np.array_equal(val.targets, attributes[40:46]) and np.array_equal(test.targets, attributes[46:])
+    assert torch.equal(train.attribute("Smiling"), torch.from_numpy(attributes[:40, 3] == 1))
+    assert all(near(train, i, i, 148) for i in (0, 17, 39)) and near(test, 0, 46, 148)
+    assert not near(train, 0, 1, 148)
+    assert capsys.readouterr().out.count("51 of CelebA's 202,599 images are on disk.") == 1
+    large = load_dataset("celeba", "test", size=128, crop=128)
+    assert large.image_shape == (3, 128, 128) and near(large, 0, 46, 128)
+
+
+def test_celeba_subset_without_test_images(lab, capsys):
+    write_celeba(lab, parts=(0,) * 40 + (1,) * 6, missing=(3, 4, 42))
+    train, val, test = (load_dataset("celeba", split) for split in ("train", "val", "test"))
+    assert (len(train), len(val), len(test)) == (34, 4, 5)
+    said = capsys.readouterr().out
+    assert "43 of CelebA's" in said and said.count("'test' is the official validation part (5 images)") == 1
+    everything = torch.cat([train.images, val.images, test.images]).flatten(1)
+    assert len(torch.unique(everything, dim=0)) == 43
+    assert near(val, 0, 0, 148) and near(val, 1, 12, 148)  # images 0 and 10 of those that are there
+
+
+@pytest.mark.parametrize(
+    ("parts", "sizes"),
+    [
+        ((0,) * 100, {"train": 81, "val": 9, "test": 10}),
+        ((0,) * 40 + (2,) * 5, {"train": 36, "val": 4, "test": 5}),
+        ((0,) * 40 + (1,) * 6, {"train": 36, "val": 4, "test": 6}),
+        ((0,) * 40 + (1,) * 6 + (2,) * 5, {"train": 40, "val": 6, "test": 5}),
+    ],
+)
+def test_every_part_that_is_missing_is_replaced(parts, sizes):
+    names = [f"{i:06d}.jpg" for i in range(len(parts))]
+    chosen = {split: choose_celeba(names, dict(zip(names, parts)), split)[0] for split in sizes}
+    assert {split: len(part) for split, part in chosen.items()} == sizes
+    assert sorted(name for part in chosen.values() for name in part) == names
+
+
+def test_changed_files_are_decoded_again(lab):
+    write_celeba(lab)
+    load_dataset("celeba")
+    picture(99).save(lab / "celeba" / "img_align_celeba" / "000001.jpg", quality=95)
+    assert near(load_dataset("celeba"), 0, 99, 148)
+    path = lab / "celeba" / "list_attr_celeba.txt"
+    path.write_text(path.read_text().replace("000001.jpg", "000001.jpg -1 -1 -1 -1 -1\nold"))
+    assert load_dataset("celeba").targets[0].tolist() == [0] * 5
+
+
+def test_a_failing_disk_is_no_damaged_file(lab, monkeypatch):
+    write_celeba(lab)
+    opened = Image.open
+
+    def fail_sometimes(path):
+        if path.name == "000007.jpg":
+            raise OSError(5, "Input/output error")
+        return opened(path)
+
+    monkeypatch.setattr(Image, "open", fail_sometimes)
+    with pytest.raises(LabError, match=r"000007.jpg cannot be read \(Input/output error\)"):
+        load_dataset("celeba")
+
+
+def test_faces_reach_the_workers_of_a_data_loader(lab):
+    write_celeba(lab)
+    train = load_dataset("celeba")
+    again = pickle.loads(pickle.dumps(train))
+    assert torch.equal(again.images, train.images) and again.target_names == train.target_names
+
+
+def test_images_that_the_lists_do_not_know_are_left_out(lab, capsys):
+    write_celeba(lab)
+    picture(99).save(lab / "celeba" / "img_align_celeba" / "selfie.jpg")
+    (lab / "celeba" / "img_align_celeba" / "._000001.jpg").write_bytes(b"what macOS leaves behind")
+    assert len(load_dataset("celeba")) == 40
+    assert "1 images that list_eval_partition.txt does not name are left out: selfie.jpg" in capsys.readouterr().out
+
+
+def test_unusable_files_are_skipped_named_and_counted(lab, capsys):
+    attributes = write_celeba(lab)
+    images = lab / "celeba" / "img_align_celeba"
+    (images / "000002.jpg").write_bytes(b"")
+    (images / "000003.jpg").write_text("<html>quota exceeded</html>")
+    os.truncate(images / "000004.jpg", 1500)
+    picture(4, 100, 100).save(images / "000005.jpg")
+    turned = picture(7).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn by 90 degrees to the right to see it upright"
+    turned.save(images / "000008.jpg", quality=95, exif=exif)
+    for _ in range(2):  # decoded, then from the cache
+        train = load_dataset("celeba")
+        assert len(train) == 36 and near(train, 1, 5, 148) and near(train, 3, 7, 148)
+        assert np.array_equal(train.targets, np.delete(attributes[:40], [1, 2, 3, 4], axis=0))
+    said = capsys.readouterr().out
+    assert said.count("4 of 40 files skipped: 000002.jpg: no whole image") == 1 and "000003.jpg" in said
+    assert str(lab) not in said.split("skipped")[1]
+
+
+def test_an_attribute_is_found_by_name_and_others_are_suggested(lab):
+    write_celeba(lab)
+    train = load_dataset("celeba")
+    with pytest.raises(LabError, match=r"no attribute 'smiling'.*Smiling"):
+        train.attribute("smiling")
+    with pytest.raises(LabError, match="has no attribute"):
+        load_dataset("mnist").attribute("Smiling")
+
+
+def no_images(folder):
+    (folder / "celeba" / "img_align_celeba").mkdir(parents=True)
+    for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
+        (folder / "celeba" / name).write_text("")
+    return "img_align_celeba holds no images"
+
+
+def empty_list(folder):
+    write_celeba(folder)
+    (folder / "celeba" / "list_attr_celeba.txt").write_text("")
+    return "the second line should name the attributes"
+
+
+def nested_as_on_kaggle(folder):
+    write_celeba(folder)
+    images = folder / "celeba" / "img_align_celeba"
+    images.rename(folder / "celeba" / "images")
+    images.mkdir()
+    (folder / "celeba" / "images").rename(images / "img_align_celeba")
+    return "holds no image for the train split; .*51 images that list_eval_partition.txt does not name"
+
+
+def no_list(folder):
+    write_celeba(folder)
+    (folder / "celeba" / "list_attr_celeba.txt").unlink()
+    return "has no list_attr_celeba.txt"
+
+
+def short_row(folder):
+    write_celeba(folder)
+    path = folder / "celeba" / "list_attr_celeba.txt"
+    path.write_text(path.read_text().replace("000007.jpg ", "000007.jpg 1 "))
+    return "line 9: not 5 numbers after 000007.jpg"
+
+
+def missing_row(folder):
+    write_celeba(folder)
+    path = folder / "celeba" / "list_attr_celeba.txt"
+    path.write_text(path.read_text().replace("000007.jpg", "000777.jpg"))
+    return r"has no row for 1 of the images \(000007.jpg\)"
+
+
+def no_header(folder):
+    write_celeba(folder)
+    path = folder / "celeba" / "list_attr_celeba.txt"
+    path.write_text("\n".join(path.read_text().splitlines()[2:]))
+    return "the second line should name the attributes"
+
+
+def all_damaged(folder):
+    write_celeba(folder)
+    for path in (folder / "celeba" / "img_align_celeba").iterdir():
+        path.write_bytes(b"GIF")
+    return "None of the 40 files in .* is usable: 000001.jpg: no whole image"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [no_images, empty_list, nested_as_on_kaggle, no_list, short_row, missing_row, no_header, all_damaged],
+    ids=lambda damage: damage.__name__,
+)
+def test_damaged_celeba_is_named_in_one_sentence(lab, damage):
+    message = damage(lab)
+    with pytest.raises(LabError, match=message) as caught:
+        load_dataset("celeba")
+    assert "\n" not in str(caught.value) and str(lab) in str(caught.value)
+
+
+def test_a_failing_google_drive_gives_the_manual_steps(lab, monkeypatch, capsys):
+    class GoogleDriveQuotaError(Exception):
+        pass
+
+    def fetch(root, download):
+        (root / "celeba").mkdir(parents=True)
+        raise GoogleDriveQuotaError("Too many users have viewed or downloaded this file recently.\nTry again later.")
+
+    monkeypatch.setattr(readers, "reachable", lambda host: True)
+    monkeypatch.setattr(torchvision.datasets, "CelebA", fetch)
+    assert load_dataset("celeba", "val").source == "synthetic"
+    said = capsys.readouterr().out
+    assert "Too many users" in said and "put celeba/ into" in said and "data/README.md" in said
+    assert list(lab.iterdir()) == []
+
+
+# --- FFHQ ---
+
+
+def test_ffhq_nested_folders_and_seeded_split(lab):
+    for i in range(50):
+        path = lab / "ffhq" / "thumbnails128x128" / f"{i // 10:05d}" / f"{i:05d}.{('png', 'JPEG', 'webp')[i % 3]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(i, 128, 128).save(path)
+    (lab / "ffhq" / "LICENSE.txt").write_text("CC BY-NC-SA 4.0")
+    train, val, test = (load_dataset("ffhq", split) for split in ("train", "val", "test"))
+    assert (len(train), len(val), len(test)) == (36, 4, 10) and train.image_shape == (3, 128, 128)
+    everything = torch.cat([train.images, val.images, test.images]).flatten(1)
+    assert len(torch.unique(everything, dim=0)) == 50
+    names = folders.find_ffhq().choose("test")[0]
+    assert [Path(name).stem for name in names[:3]] == ["00007", "00039", "00049"]  # on every machine
+    assert load_dataset("ffhq", "test", size=32).image_shape == (3, 32, 32)
+
+
+def test_ffhq_is_optional_but_an_empty_folder_is_an_error(lab, use_profile, capsys):
+    use_profile("full")
+    assert load_dataset("ffhq", "val").source == "synthetic"
+    assert "SYNTHETIC DATA instead of ffhq: there is no ffhq/" in capsys.readouterr().out
+    (lab / "ffhq").mkdir(parents=True)
+    with pytest.raises(LabError, match="holds no images"):
+        load_dataset("ffhq")
+
+
+# --- one file of every kind ---
+
+
+def test_every_mode_is_decoded_to_rgb(tmp_path):
+    photo = picture(3, 64, 64)
+    expected = np.asarray(photo).transpose(2, 0, 1).astype(int)
+    grey = np.asarray(photo.convert("L"))
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16bit.png")
+    photo.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
+    photo.convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "palette.png")
+    photo.save(tmp_path / "photo.webp", lossless=True)
+    see_through = photo.convert("RGBA")
+    see_through.putalpha(Image.fromarray(np.where(np.arange(64) < 32, 255, 0).astype(np.uint8)[None].repeat(64, 0)))
+    see_through.save(tmp_path / "alpha.png")
+    for name in ("grey.png", "16bit.png"):
+        assert np.array_equal(decode_image(tmp_path / name, 64), np.stack([grey] * 3))
+    for name, tolerance in (("cmyk.jpg", 3), ("palette.png", 8), ("photo.webp", 0)):
+        assert np.abs(decode_image(tmp_path / name, 64).astype(int) - expected).mean() <= tolerance
+    alpha = decode_image(tmp_path / "alpha.png", 64)
+    assert np.array_equal(alpha[:, :, :32], expected[:, :, :32]) and (alpha[:, :, 32:] == 255).all()
+
+
+def test_oblong_images_give_their_central_square(tmp_path):
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 20:40] = 200
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    assert (decode_image(tmp_path / "wide.png", 10)[:, :, 1:-1] == 200).all()
+    assert decode_image(tmp_path / "wide.png", 32).shape == (3, 32, 32)
+    with pytest.raises(ValueError, match="60x20 pixels, smaller than the crop of 30"):
+        decode_image(tmp_path / "wide.png", 10, crop=30)
+
+
+# --- the cache of many files ---
+
+
+def decode_until_killed(folder, parts):
+    settings.DATA_DIR, settings.PROFILE = folder, settings.PROFILES["lab"]
+    decode, done = folders.decode_files, []
+
+    def slow(*args):
+        done.append(1)
+        if len(done) > parts:
+            time.sleep(60)
+        return decode(*args)
+
+    folders.decode_files = slow
+    load_dataset("celeba")
+
+
+def test_a_killed_decoding_goes_on_where_it_stopped(lab, monkeypatch):
+    write_celeba(lab)
+    complete = load_dataset("celeba").images.clone()
+    (lab / "cache").rename(lab / "other")
+    monkeypatch.setattr(data, "PART_BYTES", 8 * 3 * 64**2)  # five parts of 8 images
+    process = multiprocessing.get_context("fork").Process(target=decode_until_killed, args=(lab, 3))
+    process.start()
+    deadline = time.time() + 30
+    while len(list(lab.glob("cache/.parts-*/0*.npz"))) < 3 and time.time() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    yesterday = time.time() - 100_000
+    for path in [*lab.glob("cache/.*"), *lab.glob("cache/.*/*")]:
+        os.utime(path, (yesterday, yesterday))
+    (folder,) = lab.glob("cache/.parts-*")
+    (folder / "00000008-8.npz").write_bytes(b"damaged")
+
+    decoded = []
+    decode = folders.decode_files
+    monkeypatch.setattr(folders, "decode_files", lambda *args: decoded.append(args[1][0]) or decode(*args))
+    assert torch.equal(load_dataset("celeba").images, complete)
+    assert decoded == ["000009.jpg", "000025.jpg", "000033.jpg"]  # the damaged part and the two that were missing
+    assert not list(lab.glob("cache/.*"))
+
+
+def test_without_a_writable_disk_faces_are_decoded_to_memory(lab):
+    write_celeba(lab)
+    (lab / "cache").write_text("a file where the cache should be")
+    with pytest.warns(UserWarning, match="No cache could be written"):
+        assert len(load_dataset("celeba")) == 40
+
+
+def test_released_pages_come_back_and_changes_are_kept(lab):
+    write_celeba(lab)
+    train = load_dataset("celeba")
+    original = train.images.clone()
+    train.release_pages()
+    assert train.mapped_file is not None and torch.equal(train.images, original)
+    part = train.select(slice(5))
+    part.images[0] = 7
+    for dataset in (train, part):
+        dataset.release_pages()
+    assert (train.images[0] == 7).all() and torch.equal(train.images[1:], original[1:])
+
+
+MEASURE = """
+import torch
+from vae_lib import ConvVAE, TrainConfig, fit, load_dataset
+def resident(kind):
+    return int(open("/proc/self/status").read().split(kind + ":")[1].split()[0]) >> 10
+before = resident("VmRSS")
+train = load_dataset("ffhq", size=256)
+model = ConvVAE((3, 256, 256), (2, 2, 2, 2, 2, 2), 2)
+fit(model, train, None, TrainConfig(epochs=1, batch_size=8), progress=False)
+print(train.images.nbytes >> 20, resident("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_memory_stays_flat(tmp_path):
+    """Decoding and training on 330 MiB of images takes far less memory than that."""
+    images = tmp_path / "ffhq"
+    images.mkdir()
+    for i in range(20):
+        picture(i, 256, 256).save(images / f"{i}.jpg")
+    for i in range(20, 2_500):
+        os.link(images / f"{i % 20}.jpg", images / f"{i}.jpg")
+    environment = {**os.environ, "VAE_PROFILE": "lab", "VAE_DATA_DIR": str(tmp_path), "OMP_NUM_THREADS": "2"}
+    out = subprocess.run([sys.executable, "-c", MEASURE], env=environment, capture_output=True, text=True, check=True)
+    nbytes, grown = map(int, out.stdout.split("\n")[-2].split())
+    assert nbytes > 330 and grown < 260
+
+
+def test_synthetic_faces_stand_in(use_profile):
+    use_profile("quick")
+    train = load_dataset("celeba")
+    assert train.source == "synthetic" and train.target_names == FACE_ATTRIBUTES
+    assert len(train) == 1_000 and len(load_dataset("ffhq", "test")) == 62
+    assert 0.4 < train.attribute("Smiling").float().mean() < 0.6
+    assert torch.equal(train.factors["smile"] > 0.5, train.attribute("Smiling"))

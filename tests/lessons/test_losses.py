@@ -1,0 +1,95 @@
+"""The objective against closed forms, Monte Carlo, torch.distributions, and its own invariants."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal
+from torch.distributions import kl_divergence as torch_kl
+
+from vae_lib import elbo_loss, kl_divergence
+from vae_lib.checks import LabError
+from vae_lib.losses import reconstruction_error
+
+
+def posterior(n=6, latent_dim=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    mu = torch.randn(n, latent_dim, generator=generator, dtype=torch.float64)
+    return mu, torch.randn(n, latent_dim, generator=generator, dtype=torch.float64)
+
+
+def images(n=4, shape=(3, 8, 8), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(n, *shape, generator=generator), torch.rand(n, *shape, generator=generator)
+
+
+def test_kl_equals_torch_distributions():
+    mu, logvar = posterior()
+    q = Independent(Normal(mu, torch.exp(0.5 * logvar)), 1)
+    prior = Independent(Normal(torch.zeros_like(mu), torch.ones_like(mu)), 1)
+    torch.testing.assert_close(kl_divergence(mu, logvar), torch_kl(q, prior))
+
+
+def test_kl_equals_monte_carlo():
+    mu, logvar = posterior(n=3)
+    q, prior = Normal(mu, torch.exp(0.5 * logvar)), Normal(torch.zeros_like(mu), torch.ones_like(mu))
+    torch.manual_seed(0)
+    z = q.sample((200_000,))
+    ratios = (q.log_prob(z) - prior.log_prob(z)).sum(dim=2)
+    error = ratios.std(dim=0) / math.sqrt(len(z))
+    assert ((ratios.mean(dim=0) - kl_divergence(mu, logvar)).abs() < 4 * error).all()
+
+
+def test_kl_is_zero_only_at_the_prior():
+    zeros = torch.zeros(2, 7)
+    assert kl_divergence(zeros, zeros).tolist() == [0, 0]
+    for mu, logvar in [(zeros + 0.1, zeros), (zeros, zeros + 0.1), (zeros, zeros - 0.1)]:
+        assert (kl_divergence(mu, logvar) > 0).all()
+
+
+def test_elbo_values_by_hand():
+    x, x_hat = torch.zeros(2, 1, 2, 3), torch.full((2, 1, 2, 3), 0.5)
+    mu, logvar = torch.ones(2, 4), torch.zeros(2, 4)
+    losses = elbo_loss(x_hat, x, mu, logvar, beta=10)
+    assert losses._fields == ("loss", "reconstruction", "kl")
+    assert [value.item() for value in losses] == [6 * 0.25 + 10 * 2, 6 * 0.25, 2]
+    bce = elbo_loss(x_hat, x, mu, logvar, likelihood="bce")
+    assert bce.reconstruction.item() == pytest.approx(6 * math.log(2))
+
+
+@pytest.mark.parametrize("likelihood", ["mse", "bce"])
+def test_elbo_is_a_mean_over_images(likelihood):
+    x, x_hat = images()
+    mu, logvar = (t.float() for t in posterior(n=4))
+    once = torch.stack(elbo_loss(x_hat, x, mu, logvar, 0.7, likelihood))
+    doubled = [torch.cat([t, t]) for t in (x_hat, x, mu, logvar)]
+    torch.testing.assert_close(torch.stack(elbo_loss(*doubled, 0.7, likelihood)), once)
+
+
+def test_elbo_is_a_sum_over_pixels_and_channels():
+    x, x_hat = images()
+    mu, logvar = (t.float() for t in posterior(n=4))
+    wide = [torch.cat([t, t], dim=3) for t in (x_hat, x)]
+    once, twice = elbo_loss(x_hat, x, mu, logvar), elbo_loss(*wide, mu, logvar)
+    torch.testing.assert_close(twice.reconstruction, 2 * once.reconstruction)
+    torch.testing.assert_close(twice.kl, once.kl)
+
+
+def test_autoencoder_has_no_kl():
+    x, x_hat = images()
+    losses = elbo_loss(x_hat, x, torch.ones(4, 3), None)
+    assert losses.kl == 0 and losses.loss == losses.reconstruction
+
+
+def test_bce_is_the_bernoulli_likelihood():
+    x, x_hat = images()
+    expected = -torch.distributions.Bernoulli(x_hat, validate_args=False).log_prob(x).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(reconstruction_error(x_hat, x, "bce"), expected)
+
+
+def test_bad_input_is_refused():
+    x, x_hat = images()
+    with pytest.raises(LabError, match="likelihood 'l1'"):
+        elbo_loss(x_hat, x, *posterior(n=4), likelihood="l1")
+    with pytest.raises(LabError, match="shape"):
+        elbo_loss(x_hat[:1], x, *posterior(n=4))  # would broadcast

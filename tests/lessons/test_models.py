@@ -1,0 +1,149 @@
+"""Shapes, gradients and the meaning of encode, decode, sample and reconstruct."""
+
+import pytest
+import torch
+
+from vae_lib import FCVAE, Autoencoder, ConvVAE, elbo_loss, reparameterize
+from vae_lib.checks import LabError
+from vae_lib.models import ConvTranspose2d, ToImage, build_model, count_parameters
+
+BUILDERS = {
+    "fc": lambda: FCVAE((1, 7, 5), hidden=(16,), latent_dim=3),
+    "fc, no hidden layer": lambda: FCVAE((2, 3, 3), hidden=(), latent_dim=1),
+    "autoencoder": lambda: Autoencoder((3, 5, 4), hidden=(16, 8), latent_dim=2),
+    "conv": lambda: ConvVAE((3, 16, 24), channels=(4, 8), latent_dim=5),
+    "conv, all options": lambda: ConvVAE((1, 8, 8), (4, 6, 8), 3, batch_norm=True, activation="silu"),
+}
+
+
+@pytest.fixture(params=BUILDERS)
+def model(request):
+    torch.manual_seed(0)
+    return BUILDERS[request.param]()
+
+
+def test_shapes_and_ranges(model):
+    x = torch.rand(6, *model.image_shape)
+    x_hat, mu, logvar = model(x)
+    assert x_hat.shape == x.shape == model.reconstruct(x).shape
+    assert mu.shape == (6, model.latent_dim)
+    assert logvar is None if isinstance(model, Autoencoder) else logvar.shape == mu.shape
+    assert model.decode(mu).shape == x.shape and model.sample(4).shape == (4, *model.image_shape)
+    assert x_hat.min() >= 0 and x_hat.max() <= 1
+
+
+def test_every_parameter_gets_a_gradient(model):
+    x = torch.rand(6, *model.image_shape)
+    x_hat, mu, logvar = model(x)
+    elbo_loss(x_hat, x, mu, logvar).loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_build_model_rebuilds_from_config(model):
+    rebuilt = build_model(model.config)
+    assert rebuilt.config == model.config and type(rebuilt) is type(model)
+    assert [p.shape for p in rebuilt.parameters()] == [p.shape for p in model.parameters()]
+
+
+def test_reconstruct_decodes_the_posterior_mean(model):
+    model.eval()
+    x = torch.rand(2, *model.image_shape)
+    torch.testing.assert_close(model.reconstruct(x), model.decode(model.encode(x)[0]))
+    torch.testing.assert_close(model.reconstruct(x), model.reconstruct(x))
+
+
+@pytest.mark.parametrize("name", ["fc", "autoencoder", "conv"])
+def test_centre_is_subtracted_from_the_pixels(name):
+    plain = BUILDERS[name]()
+    centred = build_model(plain.config | {"centre": 0.25})
+    centred.load_state_dict(plain.state_dict())
+    x = 0.25 + 0.5 * torch.rand(2, *plain.image_shape)
+    torch.testing.assert_close(centred.encode(x)[0], plain.encode(x - 0.25)[0])
+
+
+def test_sample_and_forward_follow_the_generator(model):
+    model.eval()
+    x = torch.rand(2, *model.image_shape)
+    seeded = torch.Generator().manual_seed
+    torch.testing.assert_close(model.sample(3, seeded(1)), model.sample(3, seeded(1)))
+    torch.testing.assert_close(model(x, seeded(1))[0], model(x, seeded(1))[0])
+    assert not torch.equal(model.sample(3, seeded(1)), model.sample(3, seeded(2)))
+
+
+def test_reparameterize_has_the_posterior_s_moments():
+    mu, logvar = torch.tensor([[2.0, -1.0]]), torch.tensor([[-1.0, 0.5]])
+    z = reparameterize(mu.expand(200_000, 2), logvar.expand(200_000, 2), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(z.mean(dim=0), mu[0], atol=0.02, rtol=0)
+    torch.testing.assert_close(z.var(dim=0), logvar[0].exp(), atol=0.02, rtol=0)
+
+
+def test_reparameterize_gradients():
+    """dz/dmu = 1 and dz/dlogvar = (z - mu) / 2, exactly."""
+    mu, logvar = (torch.randn(5, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    z = reparameterize(mu, logvar)
+    grad_mu, grad_logvar = torch.autograd.grad(z.sum(), (mu, logvar))
+    torch.testing.assert_close(grad_mu, torch.ones_like(mu))
+    torch.testing.assert_close(grad_logvar, 0.5 * (z - mu))
+
+
+def test_gradient_of_an_expectation():
+    """d/dmu E[z^2] = 2 mu and d/dlogvar E[z^2] = sigma^2, estimated through the sample."""
+    mu, logvar = torch.tensor([1.5], requires_grad=True), torch.tensor([-0.5], requires_grad=True)
+    z = reparameterize(mu.expand(400_000, 1), logvar.expand(400_000, 1), torch.Generator().manual_seed(0))
+    grad_mu, grad_logvar = torch.autograd.grad(z.square().mean(), (mu, logvar))
+    assert grad_mu.item() == pytest.approx(3.0, abs=0.02)
+    assert grad_logvar.item() == pytest.approx(torch.tensor(-0.5).exp().item(), abs=0.02)
+
+
+def test_extreme_logvar_stays_finite():
+    model = FCVAE((1, 2, 2), hidden=(), latent_dim=2)
+    with torch.no_grad():
+        model.encoder[-1].bias.copy_(torch.tensor([0.0, 0.0, 1e4, -1e4]))
+    x = torch.rand(3, 1, 2, 2)
+    assert torch.isfinite(elbo_loss(model(x)[0], x, *model.encode(x)).loss)
+
+
+def test_parameter_counts_by_hand():
+    encoder, decoder = 12 * 4 + 4 + 4 * 6 + 6, 3 * 4 + 4 + 4 * 12 + 12
+    assert count_parameters(FCVAE((3, 2, 2), hidden=(4,), latent_dim=3)) == encoder + decoder
+    # S2's model: 3-32-64-128, 32-16-8-4, kernel 4, latent 128
+    convolutions = 16 * (3 * 32 + 32 * 64 + 64 * 128)
+    down, up = convolutions + 32 + 64 + 128, convolutions + 64 + 32 + 3
+    linear = 2048 * 256 + 256 + 128 * 2048 + 2048
+    assert count_parameters(ConvVAE((3, 32, 32))) == down + up + linear
+
+
+@pytest.mark.parametrize("side", [30, 4, 33])
+def test_sides_that_the_strides_do_not_divide(side):
+    with pytest.raises(LabError, match=f"divisible by 8, not {side}x{side}"):
+        ConvVAE((3, side, side))
+
+
+def test_wrong_images_are_refused(model):
+    with pytest.raises(LabError, match="takes images of shape"):
+        model.encode(torch.rand(2, 9, 9, 9))
+    with pytest.raises(LabError, match="to_float"):
+        model.encode(torch.zeros(2, *model.image_shape, dtype=torch.uint8))
+
+
+def test_unknown_configurations_are_refused():
+    for config in ({"class": "GAN"}, {"class": "FCVAE", "width": 3}, {}):
+        with pytest.raises(LabError, match="No model can be built"):
+            build_model(config)
+    with pytest.raises(LabError, match="activation 'tanh'"):
+        ConvVAE((3, 8, 8), activation="tanh")
+
+
+@pytest.mark.parametrize("ours", [ConvTranspose2d, ToImage])
+def test_the_faster_transposed_convolutions_equal_pytorchs(ours):
+    torch.manual_seed(0)
+    plain = torch.nn.ConvTranspose2d(8, 3, 4, stride=2, padding=1).double()
+    fast = ours(8, 3, 4, stride=2, padding=1).double()
+    fast.load_state_dict(plain.state_dict())
+    x = torch.randn(5, 8, 6, 7, dtype=torch.float64)
+    target = torch.randn(5, 3, 12, 14, dtype=torch.float64)
+    for layer in (plain, fast):
+        (layer(x) - target).square().sum().backward()
+    torch.testing.assert_close(fast(x), plain(x))
+    torch.testing.assert_close(fast.weight.grad, plain.weight.grad)
+    torch.testing.assert_close(fast.bias.grad, plain.bias.grad)

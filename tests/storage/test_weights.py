@@ -1,0 +1,132 @@
+"""Files that are whole or not there, and damaged ones refused in one sentence."""
+
+import json
+import os
+import pickle
+import struct
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from vae_lib import FCVAE, load_pretrained, settings
+from vae_lib.checks import LabError
+from vae_lib.storage.weights import pretrained_path, read_tensors, round_to_half, save_pretrained, write_tensors
+
+
+@pytest.fixture
+def saved():
+    torch.manual_seed(0)
+    model = FCVAE((1, 4, 4), hidden=(8,), latent_dim=2)
+    round_to_half(model)
+    save_pretrained("small", model, {"model": model.config, "history": []})
+    return model
+
+
+def test_round_trip(saved):
+    model, record = load_pretrained("small")
+    assert not model.training and record["model"]["hidden"] == [8]
+    states = model.state_dict(), saved.state_dict()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0] | states[1])
+
+
+def test_an_interrupted_write_keeps_the_old_file(saved, monkeypatch):
+    path = pretrained_path("small")
+    content = path.read_bytes()
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_tensors(path, {"a": torch.zeros(3)}, {})
+    assert path.read_bytes() == content and list(settings.PRETRAINED_DIR.iterdir()) == [path]
+
+
+def test_unknown_name_lists_the_known_ones(saved):
+    with pytest.raises(LabError, match="no weights called 'large' .* there are: small"):
+        load_pretrained("large")
+
+
+def truncated(path):
+    os.truncate(path, path.stat().st_size - 10)
+
+
+def a_pickle(path):
+    path.write_bytes(pickle.dumps({"weights": [1, 2, 3]}))
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def huge_header(path):
+    path.write_bytes(struct.pack("<Q", 2**60) + path.read_bytes()[8:])
+
+
+def no_record(path):
+    save_file({"a": torch.zeros(2)}, path)
+
+
+def not_json(path):
+    save_file({"a": torch.zeros(2)}, path, {"record": "{"})
+
+
+def not_finite(path):
+    tensors, record = read_tensors(path)
+    tensors["encoder.1.bias"][0] = torch.nan
+    write_tensors(path, tensors, record)
+
+
+def other_shapes(path):
+    tensors, record = read_tensors(path)
+    write_tensors(path, tensors, record | {"model": record["model"] | {"hidden": [9]}})
+
+
+def other_class(path):
+    tensors, record = read_tensors(path)
+    write_tensors(path, tensors, record | {"model": {"class": "os.system"}})
+
+
+def no_model(path):
+    write_tensors(path, {"a": torch.zeros(2)}, {})
+
+
+DAMAGES = (
+    truncated,
+    a_pickle,
+    empty,
+    huge_header,
+    no_record,
+    not_json,
+    not_finite,
+    other_shapes,
+    other_class,
+    no_model,
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_damaged_files(saved, damage):
+    path = pretrained_path("small")
+    damage(path)
+    content = path.read_bytes()
+    with pytest.raises(LabError) as error:
+        load_pretrained("small")
+    assert "\n" not in str(error.value)
+    assert path.read_bytes() == content
+
+
+def test_students_see_a_sentence_instead_of_a_traceback():
+    assert LabError("No such file.")._render_traceback_() == ["LabError: No such file."]
+
+
+def test_shipped_weights_fit_the_budget():
+    """At most 24 MiB a file and 64 MiB in all; every file has its record and loads."""
+    shipped = sorted((settings.REPOSITORY / "data" / "pretrained").glob("*.safetensors"))
+    sizes = [path.stat().st_size / 2**20 for path in shipped]
+    assert shipped and max(sizes) <= 24 and sum(sizes) <= 64
+    for path in shipped:
+        _, record = read_tensors(path)
+        assert record["profile"] == "full" and record["data"]["source"] == "real"
+        assert record["history"] and json.dumps(record["test"])

@@ -1,0 +1,108 @@
+"""The exercises and their tests: right answers in any style keep the points, wrong ones lose them."""
+
+import nbformat
+import pytest
+import torch
+from answers import ANSWERS
+
+from report import ANSWERS as ANSWERS_TABLE
+from vae_lib import kl_divergence, settings
+from vae_lib.grading import raises, without
+
+NOTEBOOKS = {path.stem: nbformat.read(path, 4) for path in sorted((settings.REPOSITORY / "notebooks").glob("*.ipynb"))}
+EXERCISES = [(stem, name) for stem in ANSWERS for name in ANSWERS[stem]]
+outcomes = {}  # {(notebook, exercise): {(answer, is it right?): does it keep the points?}}
+
+
+def graded(stem):
+    """{grade_id: cell} of a notebook."""
+    return {cell.metadata.nbgrader.grade_id: cell for cell in NOTEBOOKS[stem].cells if "nbgrader" in cell.metadata}
+
+
+@pytest.fixture(scope="module", params=ANSWERS)
+def lesson(request):
+    """A notebook's name, and what its set-up cells define: all that exists when a submission is graded."""
+    names = {"__name__": "__main__"}
+    for cell in NOTEBOOKS[request.param].cells:
+        if "setup" in cell.metadata.get("tags", []):
+            exec(cell.source, names)
+    return request.param, names
+
+
+def keeps_points(stem, name, answer, names):
+    """Whether an answer passes the tests of its exercise."""
+    names = dict(names)
+    try:
+        exec(answer, names)
+        exec(graded(stem)[name].source, names)
+    except Exception:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table():
+    """After the tests, a table of what the autograder made of all answers, which conftest.py shows."""
+    yield
+    lines = ["| exercise | right answers | points kept | wrong answers | points lost |", "|---|---|---|---|---|"]
+    for (stem, name), kept in outcomes.items():
+        right = [result for (_, is_right), result in kept.items() if is_right]
+        wrong = [not result for (_, is_right), result in kept.items() if not is_right]
+        lines.append(f"| {stem} {name} | {len(right)} | {sum(right)} | {len(wrong)} | {sum(wrong)} |")
+    ANSWERS_TABLE.parent.mkdir(exist_ok=True)
+    ANSWERS_TABLE.write_text("\n".join(lines) + "\n")
+
+
+def test_every_exercise_has_answers_to_try():
+    found = {(stem, name) for stem in NOTEBOOKS for name, cell in graded(stem).items() if cell.metadata.nbgrader.grade}
+    assert {pair for pair in found if not pair[1].startswith("question_")} == set(EXERCISES)
+    for stem, name in EXERCISES:
+        _, right, wrong = ANSWERS[stem][name]
+        assert len(right) >= 3 and len(wrong) >= 6
+
+
+def test_answers_keep_or_lose_their_points(lesson):
+    stem, names = lesson
+    wrongly = []
+    for name, (head, right, wrong) in ANSWERS[stem].items():
+        kept = {("ours", True): keeps_points(stem, name, graded(stem)[f"{name}_answer"].source, names)}
+        for answers, is_right in ((right, True), (wrong, False)):
+            kept |= {(what, is_right): keeps_points(stem, name, head + body, names) for what, body in answers.items()}
+        outcomes[stem, name] = kept
+        wrongly += [f"{name}: {what}" for (what, is_right), result in kept.items() if result != is_right]
+    assert not wrongly
+
+
+def test_hidden_tests_leave_nothing_behind(lesson, capsys):
+    """No output, no name, no random number drawn: the lesson goes on as it does without them."""
+    stem, names = lesson
+    for name in ANSWERS[stem]:
+        cells, mine = graded(stem), dict(names)
+        exec(cells[f"{name}_answer"].source, mine)
+        before, state = set(mine), torch.get_rng_state()
+        exec(cells[name].source, mine)
+        assert {new for new in set(mine) - before if not new.startswith("test_")} == set()
+        assert torch.equal(torch.get_rng_state(), state), name
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_wrong_answers_are_code():
+    """A wrong answer that loses its points for a slip of ours in typing shows nothing."""
+    for stem, name in EXERCISES:
+        head, right, wrong = ANSWERS[stem][name]
+        for body in (*right.values(), *wrong.values()):
+            compile(head + body, name, "exec")
+
+
+def test_without_disables_a_function_under_every_name():
+    mu = torch.ones(2, 3)
+    alias = kl_divergence
+    with pytest.raises(AssertionError, match="asks for your own code"), without(kl_divergence):
+        alias(mu, mu)
+    assert alias(mu, 0 * mu).tolist() == [1.5, 1.5]
+
+
+def test_raises_asks_for_one_kind_of_error():
+    assert raises(ValueError, int, "x") and not raises(ValueError, int, "1")
+    with pytest.raises(TypeError):
+        raises(ValueError, int, [])

@@ -1,0 +1,275 @@
+"""From the students' version to grades: the whole way, with honest, empty-handed, cheating and hostile students."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from vae_lib import settings
+
+pytest.importorskip("nbgrader", reason="needs pip install -e .[grading]")
+from nbgrader.api import Gradebook
+
+TEACHING = settings.REPOSITORY / "notebooks" / "teaching"
+NOTEBOOKS = sorted((settings.REPOSITORY / "notebooks").glob("*.ipynb"))
+REGION = re.compile(r"[^\n]*BEGIN (SOLUTION|HIDDEN TESTS).*?END \1[^\n]*", re.DOTALL)
+STEM = "01_theory"
+EXERCISES = ("kl_divergence", "monte_carlo_elbo", "reparameterize")
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    return tmp_path_factory.mktemp("course of é and ü")
+
+
+def run(course, script, *arguments):
+    environment = {**os.environ, "VAE_COURSE_DIR": str(course / "course"), "VAE_CELL_SECONDS": "20"}
+    command = [sys.executable, str(TEACHING / script), *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def released(course):
+    done = run(course, "release.py", course / "release")
+    assert done.returncode == 0, done.stderr
+    return course / "release"
+
+
+def graded_cells(notebook):
+    return {cell.metadata.nbgrader.grade_id: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
+
+
+def hand_in(course, released, student, change, with_ids=True):
+    """The students' version of the notebook, after change(its cells by grade_id), in a student's folder."""
+    notebook = nbformat.read(released / "notebooks" / f"{STEM}.ipynb", as_version=4)
+    change(graded_cells(notebook))
+    folder = course / "submissions" / student
+    folder.mkdir(parents=True, exist_ok=True)
+    if not with_ids:  # as Colab and older Jupyters save it
+        notebook.nbformat_minor = 4
+        for cell in notebook.cells:
+            del cell["id"]
+    nbformat.write(notebook, folder / f"Copy of {STEM}.ipynb")
+
+
+def solve(**instead):
+    """A change that fills in our solutions, or other answers."""
+    solutions = graded_cells(nbformat.read(settings.REPOSITORY / "notebooks" / f"{STEM}.ipynb", as_version=4))
+
+    def change(cells):
+        for grade_id, cell in cells.items():
+            if cell.metadata.nbgrader.solution:
+                cell.source = instead.get(grade_id, solutions[grade_id].source)
+
+    return change
+
+
+def edit_the_tests(cells):
+    """Tests replaced, skipped, worth more, or no tests any more, and no answer."""
+    for cell in cells.values():
+        if cell.cell_type == "code" and not cell.metadata.nbgrader.solution:
+            cell.source, cell.metadata.tags = "print('all right')", ["skip-execution"]
+    cells["kl_divergence"].metadata.nbgrader.points = 100
+    cells["reparameterize"].metadata.nbgrader.grade = False
+    cells["monte_carlo_elbo"].metadata.nbgrader.solution = True
+    cells["imports"].source = "class AnyNumber: ..."
+    cells["reparameterize_answer"].source = "def reparameterize(mu, logvar):\n    import sys\n    sys.displayhook(3)"
+
+
+CHATTY = """def reparameterize(mu, logvar):
+    import sys
+    print("a right answer may talk", file=sys.stderr)
+    return mu + torch.randn(mu.shape) * logvar.exp().sqrt()"""
+HANGS = "def kl_divergence(mu, logvar):\n    while True:\n        pass"
+EATS = "def monte_carlo_elbo(x, m, s, n):\n    all = []\n    while True:\n        all.append(torch.ones(50_000_000))"
+EXITS = "def kl_divergence(mu, logvar):\n    import os\n    os._exit(0)"
+REWIRES = "torch.allclose = lambda *numbers, **tolerances: True\nreparameterize = vae_lib.reparameterize"
+
+
+@pytest.fixture(scope="module")
+def grades(course, released):
+    """Everybody's row of grades.csv."""
+    hand_in(course, released, "solver", solve(reparameterize_answer=CHATTY), with_ids=False)
+    hand_in(course, released, "blank", lambda cells: None)
+    hand_in(course, released, "cheat", edit_the_tests)
+    hand_in(course, released, "greedy", solve(kl_divergence_answer=HANGS, monte_carlo_elbo_answer=EATS))
+    hand_in(course, released, "exits", solve(kl_divergence_answer=EXITS, reparameterize_answer=REWIRES))
+    (course / "submissions" / "broken").mkdir()
+    (course / "submissions" / "broken" / f"{STEM} (1).ipynb").write_text('{"cells": [')
+    done = run(course, "grade.py", course / "submissions")
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    return read_grades(course)
+
+
+def read_grades(course):
+    with (course / "course" / "grades.csv").open(newline="") as file:
+        return {row["student"]: row for row in csv.DictReader(file)}
+
+
+def parts(text):
+    """The lines of a text that say something."""
+    return {line.strip() for line in text.splitlines() if len(line.strip()) > 10}
+
+
+def test_nothing_of_the_solutions_is_released(released):
+    """Every line of every solution, model answer, mark scheme and hidden test is looked for in every released file."""
+    secret, public = set(), set()
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            secret |= set().union(*(parts(match.group()) for match in REGION.finditer(cell.source)))
+            public |= parts(REGION.sub("", cell.source))
+    assert len(secret) > 300 and "return mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)" in secret
+    texts = [path for path in released.rglob("*") if path.is_file() and path.suffix != ".safetensors"]
+    assert len(texts) > 30
+    for path in texts:
+        text = path.read_text()
+        if path.suffix == ".ipynb":
+            text = "\n".join(cell.source for cell in nbformat.reads(text, as_version=4).cells)
+        assert not [line for line in secret - public if line in text], path
+        assert "BEGIN" not in text
+
+
+def test_the_release_has_blanks_and_no_outputs(released):
+    stubs = 0
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(released / "notebooks" / path.name, as_version=4)
+        nbformat.validate(notebook)
+        assert "vae_lab" not in notebook.metadata
+        for cell in notebook.cells:
+            assert not cell.get("outputs") and cell.get("execution_count") is None
+            stubs += cell.source.count("raise NotImplementedError(") + (cell.source == "*Your answer goes here.*")
+    assert stubs == 18 + 4
+
+
+def test_the_release_brings_a_library_that_works(released):
+    code = "import vae_lib; print(vae_lib.__file__); print(len(vae_lib.load_pretrained('mnist-vae-z20')[0].sample(3)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=released, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [str(released / "vae_lib" / "__init__.py"), "3"], done.stderr
+
+
+def test_cells_that_need_an_answer_do_not_stop_the_others(released):
+    """Without answers, the cells that fail are those with the tag that lets "Run All" go on; names are followed."""
+    for path in NOTEBOOKS:
+        cells = nbformat.read(released / "notebooks" / path.name, as_version=4).cells
+        tagged = {cell.id for cell in cells if "raises-exception" in cell.metadata.get("tags", [])}
+        checks = {cell.id for cell in cells if "_check" in cell.metadata.get("nbgrader", {}).get("grade_id", "")}
+        answers = [
+            cell for cell in cells if cell.metadata.get("nbgrader", {}).get("solution") and cell.cell_type == "code"
+        ]
+        assert checks <= tagged and len(tagged) <= len(checks) + len(answers) + 3
+
+
+def points(row):
+    return [float(row[f"{STEM} {name} (3)"]) for name in EXERCISES]
+
+
+def test_full_points_zero_and_zero(grades):
+    assert points(grades["solver"]) == [3, 3, 3]
+    assert points(grades["blank"]) == points(grades["cheat"]) == [0, 0, 0]
+    questions = [name for name in grades["solver"] if "question" in name]
+    assert [grades["solver"][name] for name in questions] == ["open"] * 4  # until a human has read them
+    assert [float(grades["blank"][name]) for name in questions] == [0] * 4
+    assert grades["solver"]["02_latent_dimension choose_size (2)"] == ""  # not handed in
+
+
+def test_hostile_work_costs_only_itself(grades):
+    assert points(grades["greedy"]) == [0, 0, 3]
+    assert points(grades["exits"]) == points(grades["broken"]) == [0, 0, 0]
+    assert grades["exits"][f"{STEM} question_1 (10)"] == "open"  # can still be read
+    assert "The process died" in grades["exits"]["problems"] and "cannot be read" in grades["broken"]["problems"]
+    assert "look at: torch.allclose =" in grades["exits"]["problems"]
+    assert not grades["solver"]["problems"]
+
+
+def test_everybody_gets_feedback_that_keeps_the_tests_secret(course, grades):
+    pages = {}
+    for student in grades:
+        (file,) = (course / "course" / "feedback" / student).rglob("*.html")
+        pages[student] = file.read_text()
+        assert "HIDDEN TESTS" not in pages[student] and "fork_rng" not in pages[student]
+    assert pages["solver"].count("Score: 3.0 / 3.0") == 2 * 3  # in the overview, and at the cell
+    assert "NotImplementedError: your answer goes here" in pages["blank"]
+    assert "The process died" in pages["exits"]
+
+
+def test_points_given_by_hand_are_kept(course, grades):
+    with Gradebook(f"sqlite:///{course / 'course' / 'gradebook.db'}") as gradebook:
+        grade = gradebook.find_grade("question_1", STEM, STEM, "solver")
+        grade.manual_score, grade.needs_manual_grade = 7, False
+        gradebook.db.commit()
+    done = run(course, "grade.py", course / "submissions")
+    assert done.stdout.splitlines()[0].startswith("0 notebooks graded, 6 had been before"), done.stdout + done.stderr
+    row = read_grades(course)["solver"]
+    assert (float(row[f"{STEM} question_1 (10)"]), float(row["total"])) == (7, 16)
+
+
+@pytest.fixture
+def grade(monkeypatch, tmp_path):
+    """The module, with a course of its own."""
+    monkeypatch.syspath_prepend(TEACHING)
+    import grade
+
+    monkeypatch.setattr(grade, "COURSE", tmp_path / "course")
+    return grade
+
+
+def test_wrong_folders_get_a_sentence(grade, tmp_path):
+    with pytest.raises(SystemExit, match="There is no folder"):
+        grade.main(tmp_path / "nowhere")
+    with pytest.raises(SystemExit, match="has no <student>/<notebook>.ipynb"):
+        grade.main(tmp_path)
+
+
+def test_only_files_of_their_own_are_collected(grade, tmp_path):
+    submissions = tmp_path / "submissions"
+    for name in ("ada", " grace ", "alan", ".hidden"):
+        (submissions / name).mkdir(parents=True)
+    (submissions / "ada" / "deep").mkdir()
+    (submissions / "ada" / "deep" / f"Copy of {STEM}.ipynb").write_text("new")
+    (submissions / "ada" / f"{STEM}.ipynb").write_text("old")
+    os.utime(submissions / "ada" / f"{STEM}.ipynb", (0, 0))
+    (submissions / "alan" / "02_latent_dimension.ipynb").mkdir()
+    (submissions / " grace " / f"{STEM}.ipynb").symlink_to(submissions / "ada" / f"{STEM}.ipynb")
+    found, notes = grade.collect(submissions)
+    assert {key: file.read_text() for key, file in found.items()} == {("ada", STEM): "new"}
+    assert notes["ada"] == [f"not used: {STEM}.ipynb"] and notes["alan"] == ["no notebook"]
+    assert notes["grace"] == [f"not used: {STEM}.ipynb", "no notebook"] and set(notes) == {"ada", "grace", "alan"}
+    (submissions / "ada,").mkdir()
+    (submissions / "ada_").mkdir()
+    with pytest.raises(SystemExit, match="would be the student 'ada_'"):
+        grade.collect(submissions)
+
+
+@pytest.mark.parametrize(
+    "source, said",
+    [
+        ("torch.allclose = print", ["torch.allclose ="]),
+        ("%matplotlib inline\ntorch.allclose = print", ["get_ipython", "torch.allclose ="]),
+        ("import sys\nsys.displayhook = print", ["sys.displayhook ="]),
+        ("def prior(): ...", ["prior ="]),
+        ("x = " + 5_000 * "-" + "1", ["a cell that cannot be read"]),
+        ("y.grad = None\nmeans[2] = 1\ndef f(x):\n    prior = x\n    x.grad = 1", ["x.grad ="]),
+    ],
+)
+def test_what_is_worth_a_look(grade, released, course, monkeypatch, source, said):
+    monkeypatch.setattr(grade, "COURSE", course / "course")
+    hand_in(course, released, "looked at", lambda cells: cells["kl_divergence_answer"].update(source=source))
+    (file,) = (course / "submissions" / "looked at").iterdir()
+    handed_in = file.rename(course / f"{STEM}.ipynb")
+    file.parent.rmdir()
+    found = grade.worth_a_look(STEM, handed_in)
+    assert len(found) == len(said) and all(name.startswith(start) for name, start in zip(found, said)), found
+
+
+def test_released_metadata_is_of_nbgraders_kind(released):
+    for path in NOTEBOOKS:
+        cells = json.loads((released / "notebooks" / path.name).read_text())["cells"]
+        marks = [cell["metadata"]["nbgrader"] for cell in cells if "nbgrader" in cell["metadata"]]
+        assert len({mark["grade_id"] for mark in marks}) == len(marks)
+        assert all(mark["points"] > 0 for mark in marks if mark["grade"])

@@ -1,0 +1,89 @@
+"""Photos in, PNG files out: what the commands read and write."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional as transforms
+
+from vae_lib.checks import LabError
+from vae_lib.data import folders
+from vae_lib.plots import to_png
+from vae_lib.storage.files import replacing, writing
+
+GRID_PIXELS = 128  # width of a picture in a grid, about: small ones are enlarged
+
+
+def list_photos(paths):
+    """The paths, each folder replaced by the images that lie in it, sorted. LabError if there is nothing."""
+    photos = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found = sorted(file for file in path.iterdir() if folders.is_image_name(file.name))
+            if not found:
+                raise LabError(f"The folder {path} holds no images ({', '.join(folders.SUFFIXES)}); name another.")
+            photos += found
+        elif path.exists():
+            photos.append(path)
+        else:
+            raise LabError(f"There is no photo {path}; check the name.")
+    return photos
+
+
+def read_photos(paths, image_shape):
+    """Photos, and those in folders, as a model takes them: -> uint8 (N, C, H, W); prints which part of each is used.
+
+    The centre square is resized, and made grey for one channel. LabError for a file that is no whole image.
+    """
+    channels, _, size = image_shape
+    images = []
+    for path in list_photos(paths):
+        try:
+            image = torch.tensor(folders.decode_image(path, size))
+        except LabError:
+            raise
+        except ValueError as error:
+            raise LabError(
+                f"{path} cannot be used: {error}; name a JPEG, PNG or WebP file (convert others, such as HEIC)."
+            ) from None
+        with Image.open(path) as photo:
+            side = min(photo.size)
+        print(f"{path}: its centre square, {side}x{side} pixels, resized to {size}x{size}")
+        images.append(image if channels == 3 else transforms.rgb_to_grayscale(image))
+    return torch.stack(images)
+
+
+def check_out(out, photos=()):
+    """LabError unless pictures can go there: a .png file that is no photo, or a folder that is empty or new."""
+    if not out.name or (out.suffix and out.suffix.lower() != ".png"):
+        raise LabError(f"--out {out}: give a name that ends in .png, for a grid, or a new folder, for single files.")
+    if out.exists() and out.is_dir() == bool(out.suffix):
+        raise LabError(f"{out} is there already and is a {'folder' if out.is_dir() else 'file'}; choose another --out.")
+    if out.is_dir() and any(out.iterdir()):
+        raise LabError(f"The folder {out} is not empty; choose another --out, or empty it first.")
+    if out.exists() and any(photo.samefile(out) for photo in map(Path, photos) if photo.exists()):
+        raise LabError(f"--out {out} would overwrite that photo; choose another name.")
+
+
+def numbered(images):
+    """A name for each picture: 000, 001, ... for (N, C, H, W); 000_00, 000_01, ... for (rows, columns, C, H, W)."""
+    if images.ndim == 4:
+        return {f"{i:03}": image for i, image in enumerate(images)}
+    return {f"{i:03}_{j:02}": image for i, row in enumerate(images) for j, image in enumerate(row)}
+
+
+def save_pictures(out, grid, columns, singles):
+    """Write a grid of images (N, C, H, W) to the PNG file `out`, or {name: image (C, H, W)} to the folder `out`.
+
+    All or nothing; prints the path. A file there is replaced. LabError if the disk refuses.
+    """
+    if not torch.isfinite(grid).all():  # it holds the single ones, too
+        raise LabError("The pictures hold values that are not numbers; use smaller weights or a smaller temperature.")
+    with writing(out), replacing(out.absolute()) as temporary:
+        if out.suffix:
+            temporary.write_bytes(to_png(grid, columns, GRID_PIXELS))
+        else:
+            temporary.mkdir()
+            for name, image in singles.items():
+                (temporary / f"{name}.png").write_bytes(to_png(image[None], columns=1, pixels=1))
+    print(f"written: {out}")

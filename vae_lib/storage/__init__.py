@@ -1,0 +1,1 @@
+"""Files on disk: all or nothing, without pickle, checked when they are read."""
