@@ -57,8 +57,7 @@ def fingerprint(notebook, library=REPOSITORY / "vae_lib", weights=REPOSITORY / "
     """
     cells = [HIDDEN_TESTS.sub("", cell.source) for cell in notebook.cells if cell.cell_type == "code"]
     trees = [ast.parse(source) for source in cells]
-    modules = reached(trees, library)
-    trees += [without_docstrings(ast.parse((library / f"{name}.py").read_bytes())) for name in sorted(modules)]
+    trees += [without_docstrings(tree) for _, tree in sorted(reached(trees, library).items())]
     digest = hashlib.sha256()
     for tree in trees:
         digest.update(ast.dump(tree).replace(", type_params=[]", "").encode())  # which Python 3.12 adds
@@ -68,24 +67,43 @@ def fingerprint(notebook, library=REPOSITORY / "vae_lib", weights=REPOSITORY / "
 
 
 def reached(trees, library):
-    """The modules of vae_lib that code imports, directly or through each other."""
-    everything, found, waiting = {file.stem for file in library.glob("*.py")}, set(), list(trees)
+    """The modules of a package that code imports, directly or through each other: {dotted name: syntax tree}.
+
+    library: the package's folder. An import anywhere counts, also one inside a function.
+    """
+    found, waiting = {}, set().union(*(imported(tree) for tree in trees))
     while waiting:
-        new = imported(waiting.pop()) & everything - found
-        found |= new
-        waiting += [ast.parse((library / f"{name}.py").read_bytes()) for name in new]
+        name = waiting.pop()
+        file = module_file(name, library)
+        if file is not None and name not in found:
+            found[name] = ast.parse(file.read_bytes())
+            package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+            waiting |= imported(found[name], package)
     return found
 
 
-def imported(tree):
-    """Names that may be modules of vae_lib, in any kind of import."""
+def imported(tree, package=""):
+    """All dotted names that the imports of a module may load, with the packages around them; some are no modules.
+
+    "from a.b import c" -> {"a", "a.b", "a.b.c"}. package: where relative imports start.
+    """
     names = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "vae_lib":
-            names |= {"__init__", *node.module.split(".")[1:], *(alias.name for alias in node.names)}
-        elif isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "vae_lib" for alias in node.names):
-            names |= {"__init__", *(part for alias in node.names for part in alias.name.split(".")[1:])}
-    return names
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return {".".join(parts[: n + 1]) for parts in (name.split(".") for name in names) for n in range(len(parts))}
+
+
+def module_file(name, library):
+    """The file of a module of the package in the folder `library`; None for anything else."""
+    top, *parts = name.split(".")
+    path = library.joinpath(*parts)
+    files = (path / "__init__.py", path.with_suffix(".py"))
+    return next((file for file in files if top == library.name and file.is_file()), None)
 
 
 def without_docstrings(tree):

@@ -1,5 +1,6 @@
 """What every notebook of the lab must be like, and the commands that run them."""
 
+import ast
 import copy
 import os
 import re
@@ -11,7 +12,7 @@ import time
 import nbformat
 import pytest
 
-from teaching.render import fingerprint
+from teaching.render import fingerprint, reached
 from vae_lib import settings
 
 NOTEBOOKS = sorted((settings.REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -107,20 +108,49 @@ def test_words_and_hidden_tests_do_not_make_outputs_stale(original, library):
     assert fingerprint(with_source(original, "# 1. Theory", "# 1. In theory <!-- a comment -->")) == fresh
     assert fingerprint(with_source(original, "def exact_elbo", "# a comment\ndef exact_elbo")) == fresh
     assert fingerprint(with_source(original, "for each row", "for every row")) == fresh  # in a hidden test
-    losses = library / "losses.py"
-    losses.write_text("# a comment\n" + losses.read_text().replace('"""', '"""Once more: ', 1))
-    (library / "commands.py").write_text("other = 1")  # no notebook reaches the command line
+    for module in (library / "losses.py", library / "storage" / "files.py"):
+        module.write_text("# a comment\n" + module.read_text().replace('"""', '"""Once more: ', 1))
+    (library / "cli" / "parser.py").write_text("other = 1")  # no notebook reaches the command line
     assert fingerprint(original, library) == fresh
 
 
 @pytest.mark.parametrize(
-    "file, old, new", [("losses.py", "0.5", "0.6"), ("settings.py", "2_000", "2_001"), ("plots.py", "90", "91")]
+    "file",
+    ["__init__.py", "losses.py", "settings.py", "plots.py", "data/__init__.py", "data/cache.py", "storage/files.py"],
 )
-def test_a_change_of_the_library_makes_outputs_stale(original, library, file, old, new):
-    path = library / file
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
+def test_a_change_of_the_library_makes_outputs_stale(original, library, file):
+    with (library / file).open("a") as module:
+        module.write("\nplanted = 1\n")
     assert fingerprint(original, library) != fingerprint(original)
+
+
+PACKAGE = {  # a package of which each module is reached in another way, or not at all
+    "__init__.py": "from . import first",
+    "first.py": "def later():\n    from .inner.second import some_function",
+    "inner/__init__.py": "import lab.third",
+    "inner/second.py": "from .. import fourth\nfrom ..deep import *",
+    "third.py": "import torch, os.path",
+    "fourth.py": "from lab.inner import sibling",
+    "deep/__init__.py": "from .fifth import name",
+    "deep/fifth.py": "",
+    "inner/sibling.py": "",
+    "sixth.py": "from lab.seventh import name",
+    "seventh/__init__.py": "",
+    "os/path.py": "",
+}
+
+
+@pytest.mark.parametrize(
+    "code", ["import lab", "from lab import nothing", "import lab.first as f", "if 1:\n import lab"]
+)
+def test_modules_are_reached_by_every_kind_of_import(tmp_path, code):
+    for name, source in PACKAGE.items():
+        (tmp_path / "lab" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "lab" / name).write_text(source)
+    inner = {"lab.inner", "lab.inner.second", "lab.inner.sibling"}
+    expected = {"lab", "lab.first", *inner, "lab.third", "lab.fourth", "lab.deep", "lab.deep.fifth"}
+    assert reached([ast.parse(code)], tmp_path / "lab").keys() == expected
+    assert not reached([ast.parse("import laboratory, os.path")], tmp_path / "lab")
 
 
 def test_a_change_of_code_or_weights_makes_outputs_stale(original, tmp_path):
