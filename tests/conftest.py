@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from report import ANSWERS, FAULTS, fault_table, noted_faults
-from vae_lib import data, settings
-from vae_lib.data import ImageDataset
+from report import ANSWERS, FAULTS, fault_table, is_whole_suite, noted_faults, put_between_marks
+from vae_lib import settings
+from vae_lib.data import ImageDataset, loading
 
 
 def pytest_configure(config):
@@ -16,7 +16,7 @@ def pytest_configure(config):
         ANSWERS.unlink(missing_ok=True)
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
     if ANSWERS.exists():
         terminalreporter.section("what the tests of the exercises made of right and wrong answers")
         terminalreporter.write(ANSWERS.read_text())
@@ -27,6 +27,8 @@ def pytest_terminal_summary(terminalreporter):
         FAULTS.write_text(table, encoding="utf-8")
         terminalreporter.section("faults")
         terminalreporter.write(table)
+        if is_whole_suite(config, exitstatus, len(terminalreporter.getreports("skipped"))):
+            put_between_marks(table)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +39,7 @@ def own_folders(tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "PRETRAINED_DIR", tmp_path / "pretrained")
     monkeypatch.setattr(settings, "CHECKPOINT_DIR", tmp_path / "checkpoints")
     monkeypatch.setattr(settings, "FIGURES_DIR", tmp_path / "figures")
-    monkeypatch.setattr(data, "_said", set())
+    monkeypatch.setattr(loading, "_said", set())
 
 
 @pytest.fixture(autouse=True)

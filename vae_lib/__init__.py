@@ -2,12 +2,13 @@
 
 from vae_lib.attributes import attribute_vector, manipulate
 from vae_lib.checks import LabError
-from vae_lib.data import ImageDataset, load_dataset, show_setup, to_float
+from vae_lib.data import ImageDataset, load_dataset, to_float
 from vae_lib.latent import interpolate
 from vae_lib.losses import elbo_loss, kl_divergence
 from vae_lib.models import FCVAE, Autoencoder, ConvVAE, reparameterize
-from vae_lib.storage.weights import load_pretrained
-from vae_lib.training import TrainConfig, fit, load_or_repeat, train_or_load
+from vae_lib.pretrained import load_or_repeat, load_pretrained, train_or_load
+from vae_lib.storage.records import show_setup
+from vae_lib.training import TrainConfig, fit
 
 __all__ = [
     "FCVAE",

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from vae_lib.checks import LabError, near_names
+from vae_lib.checks import LabError, check_finite, near_names
 from vae_lib.latent import as_code
 from vae_lib.metrics import posterior
 
@@ -128,6 +128,5 @@ def manipulate(model, images_or_latents, vector, weights):
     codes = torch.stack([as_code(model, a) for a in images_or_latents])
     steps = weights.to(codes)[:, None] * vector.to(codes)
     moved = codes[:, None] + steps  # (N, weights, latent_dim)
-    if not torch.isfinite(moved).all():
-        raise LabError("The vector times its weights is not finite; look for NaN, or use smaller weights.")
+    check_finite("The codes plus the weighted vector are", moved)
     return torch.stack([model.decode(walk) for walk in moved])

@@ -1,7 +1,16 @@
-"""The one exception of the lab, and the names that a misspelt one may have meant."""
+"""The one exception of the lab, and every check of an argument, once. The core stays free of them: they are called at
+its edges, and two decorators put them around models and losses.
+"""
 
+import math
 import re
+from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial, wraps
+from inspect import signature
+from numbers import Integral, Real
+
+import torch
 
 LONGEST = 800  # characters of a message: what it quotes may be of any length
 
@@ -26,3 +35,186 @@ def near_names(name, known):
     by_lower = {other.lower(): other for other in known}
     near = [by_lower[match] for match in get_close_matches(str(name).lower(), by_lower)]
     return ", ".join(near or list(known)[:5]) or "none"
+
+
+class Choices(dict):
+    """What the values of one argument stand for: {value: what it means}. An unknown value is a LabError."""
+
+    def __init__(self, argument, **meanings):
+        super().__init__(meanings)
+        self.argument = argument
+
+    def __missing__(self, value):
+        raise LabError(f"Unknown {self.argument} {value!r}; choose one of {', '.join(self)}.")
+
+
+# --- numbers and sizes: each returns the value as Python's own type, since numpy's cannot be kept in a record ---
+
+
+def check_whole(name, value, least=1, most=None):
+    """A whole number of at least `least` and at most `most`, as an int."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise LabError(f"{name}={value!r}: give a whole number {bounds}.")
+    return int(value)
+
+
+def check_number(name, value, least=-math.inf, above=-math.inf):
+    """A finite number of at least `least` and above `above`."""
+    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < least or value <= above:
+        bound = f" above {above}" if above > -math.inf else f" of at least {least}" if least > -math.inf else ""
+        raise LabError(f"{name}={value!r}: give a finite number{bound}.")
+    return value if isinstance(value, int | float) else float(value)
+
+
+def check_choice(name, value, known):
+    """One of the known values, and of the same type: 1 is not True."""
+    if not any(type(value) is type(other) and value == other for other in known):
+        raise LabError(f"{name}={value!r}: choose one of {', '.join(map(str, known))}.")
+    return value
+
+
+def check_whole_numbers(name, values):
+    """Whole numbers of at least 1, as a tuple."""
+    several = isinstance(values, Iterable) and not isinstance(values, str)
+    values = tuple(values) if several else values
+    if not several or not all(isinstance(n, Integral) and n >= 1 for n in values):
+        raise LabError(f"{name}={values!r}: give whole numbers of at least 1, such as {name}=(64, 32).")
+    return tuple(map(int, values))
+
+
+def check_channels(name, values):
+    """Whole numbers, one at least: a convolutional model has a convolution."""
+    if not (channels := check_whole_numbers(name, values)):
+        raise LabError(f"{name}=(): give at least one convolution, such as {name}=(32, 64).")
+    return channels
+
+
+def check_image_shape(name, values):
+    """(channels, height, width) as a tuple."""
+    if len(image_shape := check_whole_numbers(name, values)) != 3:
+        raise LabError(f"{name}={image_shape}: give (channels, height, width).")
+    return image_shape
+
+
+# --- datasets and tensors ---
+
+
+def check_not_empty(train, val):
+    """At least one image to train on, and, if there is a validation set, to validate with."""
+    if len(train) == 0 or (val is not None and len(val) == 0):
+        raise LabError("The training or validation set is empty; give at least one image, or val=None.")
+
+
+def check_finite(what, tensor):
+    """No NaN, no infinity."""
+    if not torch.isfinite(tensor).all():
+        raise LabError(f"{what} not finite; look for NaN, or use smaller numbers.")
+
+
+def check_images(x, image_shape, values=True):
+    """Images (N, C, H, W) of this shape, floats, and by their mean (noise may lie outside) in [0, 1]."""
+    if tuple(x.shape[1:]) != image_shape:
+        raise LabError(f"This model takes images of shape {image_shape}, not {tuple(x.shape[1:])}.")
+    if not x.is_floating_point():
+        raise LabError(f"Pixels must be floats in [0, 1], not {x.dtype}: use vae_lib.to_float(images).")
+    if values and len(x) and not abs(mean := x.mean().item()) <= 2:
+        raise LabError(
+            f"Pixels must be floats in [0, 1], and the mean of these is {mean:g}: give vae_lib.to_float(images) of "
+            "uint8 pixels, and look for NaN."
+        )
+
+
+# --- around the core ---
+
+SIZES = {
+    "image_shape": check_image_shape,
+    "hidden": check_whole_numbers,
+    "channels": check_channels,
+    "latent_dim": check_whole,
+    "centre": lambda name, value: float(check_number(name, value)),
+}
+TRAINING = {
+    **dict.fromkeys(("batch_size", "epochs", "patience"), partial(check_whole, most=2**32 - 1)),
+    "seed": partial(check_whole, least=0, most=2**32 - 1),
+    "lr": partial(check_number, above=0),
+    **dict.fromkeys(("beta", "min_delta", "weight_decay"), partial(check_number, least=0)),
+    "mirror": partial(check_choice, known=(False, True)),
+}
+
+
+def check_training(config, **choices):
+    """The fields of a TrainConfig, in place; choices: {field: its known values}."""
+    checks = TRAINING | {name: partial(check_choice, known=known) for name, known in choices.items()}
+    for name, check in checks.items():
+        object.__setattr__(config, name, check(name, getattr(config, name)))  # the dataclass is frozen
+
+
+def checked_model(kind):
+    """Decorator of a class of models: its sizes are checked when it is built, its images when they are encoded."""
+    for name, wrap in (("__init__", checked_sizes), ("encode", checked_images)):
+        if name in vars(kind):
+            setattr(kind, name, wrap(vars(kind)[name]))
+    return kind
+
+
+def checked_sizes(build):
+    """A constructor that takes its sizes checked, as Python's own numbers."""
+
+    @wraps(build)
+    def checked(self, *args, **options):
+        given = signature(build).bind(self, *args, **options)
+        given.apply_defaults()
+        for name in SIZES.keys() & given.arguments.keys():
+            given.arguments[name] = SIZES[name](name, given.arguments[name])
+        build(*given.args, **given.kwargs)
+
+    return checked
+
+
+def checked_images(encode):
+    """An `encode` that takes its images checked; a training step on a GPU must not wait for their values."""
+
+    @wraps(encode)
+    def checked(self, x):
+        check_images(x, self.image_shape, values=not (x.is_cuda and self.training))
+        return encode(self, x)
+
+    return checked
+
+
+def checked_loss(loss):
+    """Decorator of a function of two tensors, which must have one shape: broadcasting would hide the difference."""
+    names = list(signature(loss).parameters)
+
+    @wraps(loss)
+    def checked(a, b):
+        if a.shape != b.shape:
+            raise LabError(
+                f"{names[0]} has the shape {tuple(a.shape)} and {names[1]} {tuple(b.shape)}; both must have the same."
+            )
+        return loss(a, b)
+
+    return checked
+
+
+def checked_probabilities(loss):
+    """Decorator of a loss of two tensors in [0, 1]: others are refused; NaN gives NaN (but on a GPU, where torch allows
+    neither)."""
+
+    @wraps(loss)
+    def checked(x_hat, x):
+        try:
+            return loss(x_hat, x)
+        except RuntimeError:  # torch refuses both, and other things
+            if any((values < 0).any() or (values > 1).any() for values in (x_hat, x)):
+                raise LabError(
+                    "Cross-entropy needs images and reconstructions in [0, 1]; divide pixels by 255."
+                ) from None
+            if not x_hat.isnan().any():
+                raise
+            return x_hat.flatten(1).sum(dim=1) * math.nan
+
+    return checked

@@ -1,65 +1,47 @@
 """A ruler for edited faces: a small network that reads attributes off a picture, trained apart from the VAE."""
 
+from math import prod
+
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from vae_lib import settings
+from vae_lib.checks import LabError, check_image_shape, check_whole_numbers
 from vae_lib.data import to_float
-from vae_lib.engine.steps import at_work, autocast, prepare, training_batches
-from vae_lib.metrics import batches
-from vae_lib.models import AttributeClassifier
-from vae_lib.storage.weights import (
-    describe_run,
-    difference,
-    load_pretrained,
-    pretrained_path,
-    round_to_half,
-    save_pretrained,
-)
-from vae_lib.training import TrainConfig, affordable, progress_bar, refuse_or_tell
+from vae_lib.engine.batches import batches, training_batches
+from vae_lib.engine.device import model_on_device
+from vae_lib.engine.progress import progress_bar
+from vae_lib.engine.schedule import learning_rate, set_learning_rate
+from vae_lib.training import TrainConfig, make_optimizer
 
 CONFIG = TrainConfig(batch_size=128, lr=4e-3, epochs=6, weight_decay=0.05, schedule="one-cycle", mirror=True, seed=0)
 
 
-def load_or_train_classifier(name, model, train, test, balance=None):
-    """The attribute classifier called `name`: loaded if its shipped weights fit, else trained as the profile allows.
+class AttributeClassifier(nn.Module):
+    """Reads attributes off a face: images (N, C, H, W) in [0, 1] -> one logit for each attribute, (N, attributes).
 
-    It learns from the images of `train` and from their reconstructions by the VAE `model`, since it is to judge
-    decoded pictures. balance: two attributes, made independent by weighting the images: a classifier that has seen
-    glasses mostly on men takes glasses for a sign of a man. Profiles work as in `train_or_load`.
-    -> (AttributeClassifier in evaluation mode, record); record["test"] = {"photographs", "reconstructions"}: the
-    accuracies on `test`.
+    Each entry of `channels` halves height and width; the faces are aligned, so the last layer may look at places.
+    Raises LabError for images that are down to one pixel before the last of them.
     """
-    torch.manual_seed(CONFIG.seed)
-    classifier = AttributeClassifier(train.image_shape, train.target_names)
-    run = describe_run(classifier, train, None, CONFIG)
-    run["data"]["balance"] = None if balance is None else list(balance)
-    profile = settings.PROFILE
-    writes_results = profile.writes_results and train.source == "real"
-    path = pretrained_path(name)
-    if profile.loads_weights and path.exists():
-        shipped, record = load_pretrained(name)
-        other = difference(run, record)
-        if other is None:
-            return shipped, record
-        refuse_or_tell(path, "classifier", other, writes_results)
-    weights = torch.ones(len(train)) if balance is None else independence_weights(*map(train.attribute, balance))
-    pictures = with_reconstructions(model, train)
-    history = fit_classifier(classifier, pictures, weights.repeat(2), affordable(CONFIG, pictures), name)
-    if writes_results:
-        round_to_half(classifier)
-    record = {
-        **run,
-        "history": history,
-        "test": {
-            "photographs": accuracy(classifier, test),
-            "reconstructions": accuracy(classifier, reconstructions(model, test)),
-        },
-        **settings.surroundings(),
-    }
-    if writes_results:
-        save_pretrained(name, classifier, record)
-    return classifier, record
+
+    def __init__(self, image_shape, attributes, channels=(16, 32, 64, 128)):
+        super().__init__()
+        image_shape = check_image_shape("image_shape", image_shape)
+        attributes, channels = tuple(attributes), check_whole_numbers("channels", channels)
+        if min(image_shape[1:]) <= 2 ** (len(channels) - 1):  # torch's bfloat16 gradient of that layer is wrong
+            raise LabError(f"Images of {image_shape} are one pixel before the last convolution; give fewer channels.")
+        sizes = {"image_shape": image_shape, "attributes": attributes, "channels": channels}
+        self.config = {"class": "AttributeClassifier", **sizes}
+        layers = []
+        for n_in, n_out in zip((image_shape[0], *channels), channels):
+            layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
+        sides = [-(-side // 2 ** len(channels)) for side in image_shape[1:]]
+        head = nn.Linear(channels[-1] * prod(sides), len(attributes))
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3), head)
+
+    def forward(self, x):
+        return self.layers(x - 0.5)
 
 
 def independence_weights(a, b):
@@ -98,16 +80,16 @@ def fit_classifier(classifier, dataset, weights, config, name="classifier"):
     weights: (N,), of mean 1. History: one dict an epoch, {"epoch", "train_loss"}.
     """
     targets, history = dataset.targets.float(), []
-    with at_work(classifier), progress_bar(config.epochs * len(dataset), name) as bar:
-        optimizer = prepare(classifier, config)
+    progress = progress_bar(config.epochs * len(dataset), name)
+    with model_on_device(classifier, config.precision), progress as bar:
+        optimizer = make_optimizer(classifier, config)
         for epoch in range(1, config.epochs + 1):
             classifier.train()
             total = 0.0
-            for indices, x, _ in training_batches(dataset, optimizer, config, epoch, settings.DEVICE):
-                with autocast(settings.DEVICE, config.precision):
-                    logits = classifier(x)
+            for indices, x, done in training_batches(dataset, config, epoch, settings.DEVICE):
+                set_learning_rate(optimizer, learning_rate(config, done))
                 y, w = targets[indices].to(settings.DEVICE), weights[indices].to(settings.DEVICE)
-                losses = F.binary_cross_entropy_with_logits(logits.float(), y, reduction="none").mean(dim=1)
+                losses = F.binary_cross_entropy_with_logits(classifier(x).float(), y, reduction="none").mean(dim=1)
                 loss = (w * losses).mean()
                 optimizer.zero_grad()
                 loss.backward()
@@ -131,12 +113,9 @@ def probabilities(classifier, images):
 def read_codes(classifier, model, codes):
     """Probability of each attribute in the pictures of codes: codes (N, latent_dim) -> (N, attributes) on the CPU."""
     model.eval()
-    device, read = next(model.parameters()).device, []
-    for part in codes.split(250):
-        with autocast(device, "auto"):
-            images = model.decode(part.to(device))
-        read.append(probabilities(classifier, images))
-    return torch.cat(read)
+    with model_on_device(model, "auto"):
+        pictures = (model.decode(part.to(settings.DEVICE)) for part in codes.split(250))
+        return torch.cat([probabilities(classifier, part) for part in pictures])
 
 
 def accuracy(classifier, dataset):

@@ -2,7 +2,7 @@
 
 import torch
 
-from vae_lib.checks import LabError
+from vae_lib.checks import Choices, LabError, check_finite, check_whole
 from vae_lib.data import to_float
 
 
@@ -34,7 +34,7 @@ def slerp(a, b, t):
     return (direction * torch.lerp(norms[0], norms[1], t)).to(dtype)
 
 
-KINDS = {"lerp": lerp, "slerp": slerp}
+INTERPOLATIONS = Choices("interpolation", lerp=lerp, slerp=slerp)
 
 
 def as_code(model, a):
@@ -47,8 +47,7 @@ def as_code(model, a):
     device = next(model.parameters()).device
     if not isinstance(a, torch.Tensor):
         raise LabError(f"Give an image or a code as a tensor, not {type(a).__name__}: torch.as_tensor makes one of it.")
-    if not torch.isfinite(a).all():
-        raise LabError("The image or code holds NaN or infinite values; look where they come from.")
+    check_finite("The values of the image or code are", a)
     if tuple(a.shape) == (model.latent_dim,):
         return a.to(device)
     if tuple(a.shape) != model.image_shape:
@@ -63,12 +62,8 @@ def as_code(model, a):
 @torch.no_grad()
 def interpolate_codes(model, a, b, steps=10, kind="lerp"):
     """The codes of `interpolate`: (steps, latent_dim). The first and the last are those of a and b, exactly."""
-    if kind not in KINDS:
-        raise LabError(f"Unknown kind {kind!r} of interpolation; choose one of {', '.join(KINDS)}.")
-    if not isinstance(steps, int) or steps < 2:
-        raise LabError(f"steps={steps!r}: a walk has at least 2 steps, its two ends.")
-    a, b = as_code(model, a), as_code(model, b)
-    codes = KINDS[kind](a, b, torch.linspace(0, 1, steps, device=a.device))
+    a, b, t = as_code(model, a), as_code(model, b), torch.linspace(0, 1, check_whole("steps", steps, least=2))
+    codes = INTERPOLATIONS[kind](a, b, t.to(a.device))
     codes[0], codes[-1] = a, b  # not merely up to rounding
     return codes
 

@@ -4,47 +4,12 @@ import math
 
 import torch
 
-from vae_lib.checks import LabError
+from vae_lib.checks import LabError, check_whole
 from vae_lib.data import to_float
-from vae_lib.losses import ElboLoss, kl_divergence, reconstruction_error
+from vae_lib.engine.batches import batches
+from vae_lib.evaluation import per_image
+from vae_lib.losses import kl_divergence, reconstruction_error
 from vae_lib.models import reparameterize
-
-BATCH = 500  # images at a time; fewer where they have more values than 3x32x32
-
-
-def batches(dataset):
-    """All images of a dataset, in order, some at a time: uint8 (n, C, H, W)."""
-    n = BATCH * 3 * 32**2 // math.prod(dataset.image_shape)
-    for images in dataset.images.split(max(1, min(BATCH, n))):
-        yield images
-        dataset.release_pages()
-
-
-@torch.no_grad()
-def evaluate(model, dataset, beta=1.0, likelihood="mse", sample=False, seed=0):
-    """Mean objective over a dataset: -> ElboLoss of floats, per image, kl in nats.
-
-    Decodes the posterior mean, or with sample=True one draw of z per image (seeded), as in training.
-    """
-    parts = per_image(model, dataset, likelihood, sample, seed)
-    reconstruction, kl = (part.mean().item() for part in parts)
-    return ElboLoss(reconstruction + beta * kl, reconstruction, kl)
-
-
-@torch.no_grad()
-def per_image(model, dataset, likelihood="mse", sample=False, seed=0):
-    """Reconstruction term and KL of every image: two tensors (N,), float64 on the CPU. Arguments as in `evaluate`."""
-    model.eval()
-    device = next(model.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
-    reconstructions, kls = [], []
-    for images in batches(dataset):
-        x = to_float(images.to(device))
-        mu, logvar = model.encode(x)
-        z = reparameterize(mu, logvar, generator) if sample and logvar is not None else mu
-        reconstructions.append(reconstruction_error(model.decode(z), x, likelihood))
-        kls.append(torch.zeros(len(x), device=device) if logvar is None else kl_divergence(mu, logvar))
-    return torch.cat(reconstructions).double().cpu(), torch.cat(kls).double().cpu()
 
 
 def per_class_error(model, dataset, likelihood="mse"):
@@ -107,8 +72,7 @@ def importance_weighted_bound(model, dataset, k, likelihood="mse", seed=0):
     Raises LabError for k < 1 or a model without a posterior. Burda et al. 2016, "Importance Weighted Autoencoders",
     equation 8.
     """
-    if k < 1:
-        raise LabError(f"The bound needs at least one draw of the posterior, not k = {k}.")
+    check_whole("k", k)
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
@@ -125,3 +89,8 @@ def importance_weighted_bound(model, dataset, k, likelihood="mse", seed=0):
         log_weights = (log_likelihood + log_prior_over_q).double().view(-1, k)
         bounds.append(log_weights.logsumexp(dim=1) - math.log(k))
     return torch.cat(bounds).cpu()
+
+
+def count_parameters(model):
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

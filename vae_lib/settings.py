@@ -5,15 +5,11 @@ VAE_DATA_DIR  where the real datasets lie (default: the repository's data/)
 torchrun's own variables say which of several processes this one is (distributed.py).
 """
 
-import ctypes
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-import torchvision
 
 from vae_lib.checks import LabError
 
@@ -57,39 +53,3 @@ LAUNCHED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID" in os.environ
 LOCAL_RANK = int(os.environ["LOCAL_RANK"]) if LAUNCHED_BY_TORCHRUN else 0  # among the processes of this machine
 GPU = f"cuda:{LOCAL_RANK}" if LAUNCHED_BY_TORCHRUN else "cuda"
 DEVICE = torch.device(GPU if torch.cuda.is_available() else "cpu")
-
-
-def has_fast_bfloat16(device=None):
-    """True if the device (default: DEVICE) multiplies bfloat16 faster than float32 (AVX512-BF16, AMX, recent GPUs)."""
-    if (device or DEVICE).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported()  # every CPU with AMX has it too
-
-
-def keep_freed_memory():
-    """Let glibc reuse large freed blocks: by default it returns them to the kernel, and every training step faults
-    their pages in again (up to a tenth of the time of a small convolutional model). No effect elsewhere."""
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 2**28)  # M_TRIM_THRESHOLD
-
-
-def versions():
-    """Versions that can change a number, for records and notebook headers."""
-    return {
-        "python": ".".join(map(str, sys.version_info[:3])),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "numpy": np.__version__,
-    }
-
-
-def surroundings():
-    """What a record says about where and how its numbers were made."""
-    return {"device": hardware(), "versions": versions(), "profile": PROFILE.name}
-
-
-def hardware():
-    """One line on the machine, e.g. 'cpu, 2 threads, bfloat16'."""
-    kind = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
-    return f"{kind}, {'bfloat16' if has_fast_bfloat16() else 'float32'}"

@@ -12,7 +12,7 @@ import torch
 from ipyevents import Event
 
 from vae_lib.checks import LabError
-from vae_lib.latent import KINDS, as_code, decoded_plane
+from vae_lib.latent import INTERPOLATIONS, as_code, decoded_plane
 from vae_lib.plots import to_png
 
 
@@ -55,7 +55,7 @@ def between(model, images, first, second, kind, position):
     """
     a, b = as_code(model, images[first]), as_code(model, images[second])
     t = torch.tensor([0.0, position, 1.0], device=a.device)
-    return model.decode(KINDS[kind](a, b, t))
+    return model.decode(INTERPOLATIONS[kind](a, b, t))
 
 
 def interpolation(model, images, names):
@@ -69,7 +69,7 @@ def interpolation(model, images, names):
         partial(between, model, codes),
         first=ipywidgets.Dropdown(options=choices, value=0, description="from"),
         second=ipywidgets.Dropdown(options=choices, value=1, description="to"),
-        kind=ipywidgets.ToggleButtons(options=list(KINDS), description="path"),
+        kind=ipywidgets.ToggleButtons(options=list(INTERPOLATIONS), description="path"),
         position=slider("position", 0.0, 1.0, 0.5),
     )
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ import torch
 from vae_lib import LabError, TrainConfig, fit, settings, training
 from vae_lib.cli.parser import main
 from vae_lib.engine import distributed
-from vae_lib.metrics import evaluate
+from vae_lib.evaluation import evaluate
 from vae_lib.models import Autoencoder, ConvVAE
 from vae_lib.storage.weights import read_tensors
 
@@ -33,24 +34,49 @@ def losses(path):
     return [(row["train_loss"], row["val_loss"]) for row in read_tensors(Path(path))[1]["history"]]
 
 
+@pytest.fixture
+def play(monkeypatch):
+    """play(rank, world): this process as one of several; sums over them are of this one alone."""
+
+    def play(rank, world):
+        monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(distributed, "rank", lambda: rank)
+        monkeypatch.setattr(distributed, "world_size", lambda: world)
+        monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor: None)
+        monkeypatch.setattr("torch.distributed.broadcast", lambda buffer, source: buffer.fill_(2 + source))
+
+    return play
+
+
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
 @pytest.mark.parametrize("length", [1, 5, 64])
-def test_shares_are_the_batch_without_duplicates(world, length, monkeypatch):
-    monkeypatch.setattr(distributed, "world_size", lambda: world)
-    batch, counted, mean = list(range(100)), [], 0
+def test_shares_are_the_batch_without_duplicates(world, length, play):
+    batch, parts = torch.arange(100.0, 100.0 + length), []
+
+    def mean(replica, optimizer, x, config, noise):
+        parts.append(x)  # never empty, since all processes have to take part
+        return x.mean().expand(3)
+
+    seen, losses, gradient = [], 0, 0
     for rank in range(world):
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        part, weight = distributed.share(30, 30 + length)
-        images = batch[part]
-        counted += images if weight else []
-        mean += weight * sum(images) / len(images) / world  # as DistributedDataParallel averages
-    assert sorted(counted) == batch[30 : 30 + length]
-    assert mean == pytest.approx(sum(counted) / length)
+        play(rank, world)
+        replica = SimpleNamespace()
+        losses += distributed.sharded(mean)(replica, None, batch, None, None)
+        seen += parts[-1].tolist() if replica.weight else []
+        gradient += replica.weight / world * parts[-1].mean()  # as weighted_mean does
+    assert sorted(seen) == batch.tolist()
+    expected = batch.mean().item()
+    assert gradient.item() == pytest.approx(expected) and losses.tolist() == pytest.approx([expected] * 3)
+
+
+def test_alone_nothing_is_wrapped():
+    model = Autoencoder((1, 8, 8))
+    assert distributed.sharded(len) is len and distributed.replicate(model) is model
 
 
 def test_torchrun_without_joining(tiny, monkeypatch):
     monkeypatch.setattr(settings, "LAUNCHED_BY_TORCHRUN", True)
-    with pytest.raises(LabError, match="not called inside `with vae_lib.engine.distributed.joined"):
+    with pytest.raises(LabError, match="call fit in `with vae_lib.engine.distributed.process_group"):
         fit(Autoencoder((1, 8, 8)), tiny, None, TrainConfig())
 
 
@@ -65,23 +91,29 @@ def test_more_processes_than_gpus(monkeypatch):
     monkeypatch.setattr(settings, "LOCAL_RANK", 2)
     monkeypatch.setattr(settings, "DEVICE", torch.device("cuda:2"))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    with pytest.raises(LabError, match="give --nproc_per_node=2"), distributed.joined():
+    with pytest.raises(LabError, match="give --nproc_per_node=2"), distributed.process_group():
         pass
 
 
-def test_validation_is_with_the_first_ones_statistics(tiny, monkeypatch):
-    monkeypatch.setattr(distributed, "is_active", lambda: True)
-    monkeypatch.setattr(distributed, "world_size", lambda: 1)
-    monkeypatch.setattr(distributed, "rank", lambda: 0)
-    monkeypatch.setattr("torch.distributed.broadcast", lambda buffer, source: buffer.fill_(2 + source))
-    monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor: None)
+def test_validation_is_with_the_first_ones_statistics(tiny, play):
     model, same = (ConvVAE((1, 8, 8), channels=(4,), latent_dim=2, batch_norm=True) for _ in range(2))
     same.load_state_dict(model.state_dict())
     for buffer in same.buffers():
         buffer.fill_(2)
-    config = TrainConfig(precision="float32")
     expected = evaluate(same, tiny, sample=True)
-    assert training.validate(model, tiny, config) == pytest.approx(list(expected))
+    play(0, 1)
+    assert distributed.sharded_means(evaluate, model, tiny, sample=True) == pytest.approx(list(expected))
+
+
+@pytest.mark.parametrize("world", [3, 70])
+def test_validation_is_shared_evenly(world, tiny, play):
+    """Also by more processes than there are images."""
+    shares = []
+    for rank in range(world):
+        play(rank, world)
+        means = distributed.sharded_means(lambda model, part, seed: (1.0, seed, 0.0), torch.nn.Module(), tiny)
+        shares.append(means[0] * len(tiny))  # the images that are counted here, since the sums are of this one alone
+    assert sum(shares) == pytest.approx(64) and max(shares) - min(shares) == pytest.approx(1)
 
 
 def test_only_the_first_process_writes(here, monkeypatch):
@@ -96,9 +128,9 @@ def test_a_process_that_does_not_see_the_checkpoint_goes_on_from_what_is_in_it(t
     config, checkpoint = TrainConfig(batch_size=16, epochs=3), tmp_path / "first.checkpoint"
     models = [Autoencoder((1, 8, 8), hidden=(8,), latent_dim=2) for _ in range(2)]
     record = fit(models[0], tiny, tiny, config, checkpoint, progress=False)
-    content = checkpoint.read_bytes()
+    saved = read_tensors(checkpoint)
     monkeypatch.setattr(distributed, "rank", lambda: 1)
-    monkeypatch.setattr(distributed, "from_first", lambda value: content)
+    monkeypatch.setattr(distributed, "broadcast", lambda value: saved)
     again = fit(models[1], tiny, tiny, config, tmp_path / "not-here.checkpoint", progress=False)
     assert again["history"] == record["history"]
     assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters()))
@@ -113,10 +145,10 @@ def test_two_processes_go_on_where_one_was_interrupted(here, monkeypatch):
     assert main([*arguments, "one.safetensors"]) == 0
     train_epoch = training.train_epoch
 
-    def interrupted(step, dataset, epoch, advance):
+    def interrupted(model, optimizer, dataset, config, epoch, *others):
         if epoch > 1:
             raise KeyboardInterrupt
-        return train_epoch(step, dataset, epoch, advance)
+        return train_epoch(model, optimizer, dataset, config, epoch, *others)
 
     monkeypatch.setattr(training, "train_epoch", interrupted)
     assert main([*arguments, "two.safetensors"]) == 130

@@ -9,12 +9,14 @@ import torch
 
 from vae_lib.attributes import attribute_vector, manipulate
 from vae_lib.checks import LabError
-from vae_lib.classifier import accuracy, fit_classifier
+from vae_lib.classifier import AttributeClassifier, accuracy, fit_classifier
+from vae_lib.evaluation import evaluate
 from vae_lib.latent import as_code, interpolate
 from vae_lib.losses import LIKELIHOODS, elbo_loss
-from vae_lib.metrics import active_units, evaluate, importance_weighted_bound, kl_per_dimension, posterior
-from vae_lib.models import FCVAE, AttributeClassifier, Autoencoder, ConvVAE
-from vae_lib.storage.weights import load_pretrained, round_to_half, save_pretrained
+from vae_lib.metrics import active_units, importance_weighted_bound, kl_per_dimension, posterior
+from vae_lib.models import FCVAE, Autoencoder, ConvVAE
+from vae_lib.pretrained import load_pretrained, save_pretrained
+from vae_lib.storage.weights import round_to_half
 from vae_lib.training import TrainConfig, fit
 
 MODELS = {

@@ -3,22 +3,20 @@
 import pytest
 import torch
 
-from vae_lib import ConvVAE, TrainConfig, settings, to_float
-from vae_lib import classifier as classifier_module
+from vae_lib import ConvVAE, TrainConfig, pretrained, settings, to_float
 from vae_lib.checks import LabError
 from vae_lib.classifier import (
+    AttributeClassifier,
     accuracy,
     fit_classifier,
     independence_weights,
-    load_or_train_classifier,
     probabilities,
     read_codes,
     reconstructions,
     with_reconstructions,
 )
 from vae_lib.data import ImageDataset
-from vae_lib.models import AttributeClassifier
-from vae_lib.storage.weights import pretrained_path
+from vae_lib.pretrained import load_or_train_classifier, pretrained_path
 
 NAMES = ("bright", "left", "noise")
 
@@ -114,7 +112,7 @@ def test_is_shipped_by_the_full_profile_and_loaded_in_the_lab_if_it_fits(patches
     load_or_train_classifier("c", vae, patches, patches)
     assert "data balance is None here and ['bright', 'left'] there" in capsys.readouterr().out
     use_profile("full")
-    with pytest.raises(LabError, match="holds another classifier .*delete it"):
+    with pytest.raises(LabError, match="holds another run .*delete it"):
         load_or_train_classifier("c", vae, patches, patches)
     assert fresh["profile"] == "lab" and len(list(settings.PRETRAINED_DIR.iterdir())) == 1
 
@@ -126,7 +124,7 @@ def test_weights_go_with_their_images_and_reconstructions(patches, vae, monkeypa
         given.update(dataset=dataset, weights=weights)
         return []
 
-    monkeypatch.setattr(classifier_module, "fit_classifier", spy)
+    monkeypatch.setattr(pretrained, "fit_classifier", spy)
     load_or_train_classifier("c", vae, patches, patches, balance=("bright", "left"))
     both = given["dataset"]
     assert torch.equal(both.images, with_reconstructions(vae, patches).images)

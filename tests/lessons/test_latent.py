@@ -118,7 +118,7 @@ def test_slerp_between_opposite_vectors_is_one_sentence(model, pair):
     ("changes", "message"),
     [
         ({"kind": "cubic"}, "choose one of lerp, slerp"),
-        ({"steps": 1}, "at least 2 steps"),
+        ({"steps": 1}, "steps=1: give a whole number of at least 2"),
         ({"a": torch.zeros(5)}, r"image of shape \(1, 8, 8\) or a code of shape \(6,\), not \(5,\)"),
         ({"b": torch.zeros(3, 8, 8)}, r"not \(3, 8, 8\)"),
     ],

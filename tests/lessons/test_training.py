@@ -1,30 +1,16 @@
-"""Early stopping, resuming, errors, and what each profile loads, trains and writes."""
+"""The loop, early stopping, resuming, and errors."""
 
-import contextlib
-import copy
 import dataclasses
 import json
 
 import pytest
 import torch
 
-from vae_lib import (
-    FCVAE,
-    Autoencoder,
-    ConvVAE,
-    TrainConfig,
-    fit,
-    load_dataset,
-    load_or_repeat,
-    load_pretrained,
-    settings,
-    train_or_load,
-)
-from vae_lib.checks import LabError
-from vae_lib.engine.steps import STEPS_BEFORE_RECORDING, TrainingStep, at_work, learning_rate, prepare, train_epoch
-from vae_lib.metrics import evaluate
-from vae_lib.storage.weights import pretrained_path, read_tensors, record_path
-from vae_lib.training import affordable, best_epoch, stops_at
+from vae_lib import FCVAE, Autoencoder, ConvVAE, LabError, TrainConfig, fit, load_dataset, training
+from vae_lib.engine.schedule import learning_rate
+from vae_lib.evaluation import evaluate
+from vae_lib.storage.weights import read_tensors
+from vae_lib.training import best_epoch, early_stopping_epoch
 
 CONFIG = TrainConfig(batch_size=16, lr=1e-2, epochs=4, seed=3)
 
@@ -64,7 +50,7 @@ def same_weights(a, b):
     ],
 )
 def test_early_stopping_epoch(losses, patience, min_delta, epoch):
-    assert stops_at(losses, patience, min_delta) == epoch
+    assert early_stopping_epoch(losses, patience, min_delta) == epoch
 
 
 def test_fit_stops_at_that_epoch_and_keeps_the_best_weights(tiny, monkeypatch):
@@ -170,14 +156,12 @@ def test_resume_gives_the_same_weights_bit_for_bit(tiny, tmp_path, build, stop_a
     record = fit(whole, tiny, tiny, config, progress=False)
 
     checkpoint = tmp_path / "run.safetensors"
-    from vae_lib import training
-
     train_epoch = training.train_epoch
 
-    def interrupted(step, dataset, epoch, advance):
+    def interrupted(model, optimizer, dataset, config, epoch, *others):
         if epoch > stop_after:
             raise KeyboardInterrupt
-        return train_epoch(step, dataset, epoch, advance)
+        return train_epoch(model, optimizer, dataset, config, epoch, *others)
 
     monkeypatch.setattr(training, "train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -208,13 +192,11 @@ def test_a_checkpoint_of_another_run_is_refused_and_kept(tiny, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny, tmp_path, monkeypatch):
-    from vae_lib import training
-
     train_epoch, checkpoint = training.train_epoch, tmp_path / "run.safetensors"
     model, good = seeded(fc), {}
 
-    def breaks(step, dataset, epoch, advance):
-        losses = train_epoch(step, dataset, epoch, advance)
+    def breaks(replica, optimizer, dataset, config, epoch, *others):
+        losses = train_epoch(replica, optimizer, dataset, config, epoch, *others)
         if epoch == 3:
             model.encoder[1].weight.data.fill_(torch.nan)
             return [torch.nan] * 3
@@ -244,8 +226,8 @@ def test_a_real_explosion_is_caught(tiny):
     [
         ({"batch_size": 0}, "batch_size=0"),
         ({"epochs": 2.5}, "epochs=2.5"),
-        ({"lr": -1.0}, "lr=-1.0.: give a finite number above 0"),
-        ({"beta": float("nan")}, "beta=nan.: give a finite number of at least 0"),
+        ({"lr": -1.0}, "lr=-1.0: give a finite number above 0"),
+        ({"beta": float("nan")}, "beta=nan: give a finite number of at least 0"),
         ({"likelihood": "l1"}, "choose one of mse, bce"),
         ({"schedule": "cosine"}, "choose one of constant, one-cycle"),
         ({"precision": "int8"}, "choose one of auto, float32, bfloat16"),
@@ -259,212 +241,3 @@ def test_bad_configurations(changes, message):
 def test_empty_training_set(tiny):
     with pytest.raises(LabError, match="is empty"):
         fit(fc(), tiny.select(slice(0)), None, CONFIG)
-
-
-# --- train_or_load in the three profiles ---
-
-
-@pytest.fixture
-def shipped(tiny, use_profile):
-    """Weights called "m", made in the full profile, which is then left for the lab profile."""
-    use_profile("full")
-    model, record = train_or_load("m", fc, CONFIG, tiny, tiny, test=tiny)
-    use_profile("lab")
-    return model, record
-
-
-def test_full_writes_and_lab_loads(shipped, tiny, capsys):
-    model, record = train_or_load("m", fc, CONFIG, tiny, tiny, test=tiny)
-    assert "m: loaded, trained on real tiny (full profile, " in capsys.readouterr().out
-    assert same_weights(model, shipped[0]) and record == shipped[1]
-    assert list(evaluate(model, tiny)) == record["test"]["posterior_mean"]  # the shipped half-precision weights' own
-    assert record["data"] == {
-        "name": "tiny",
-        "source": "real",
-        "image_shape": [1, 8, 8],
-        "train": 64,
-        "val": 64,
-        "crop": None,
-    }
-    assert not list(settings.CHECKPOINT_DIR.iterdir())
-    assert load_pretrained("m")[1] == record
-
-
-def test_quick_never_loads(shipped, tiny, use_profile, capsys):
-    use_profile("quick")
-    _, record = train_or_load("m", fc, CONFIG, tiny, tiny)
-    assert record["profile"] == "quick" and "m: trained on real tiny (quick profile, " in capsys.readouterr().out
-
-
-def test_lab_never_loads_what_does_not_match(shipped, tiny, capsys):
-    content = pretrained_path("m").read_bytes()
-    fake = tiny.select(slice(None))
-    fake.source = "synthetic"
-    cases = [
-        (fc, CONFIG, fake, "data source is 'synthetic' here and 'real' there"),
-        (fc, dataclasses.replace(CONFIG, beta=2.0), tiny, "config beta is 2.0 here and 1.0 there"),
-        (conv, CONFIG, tiny, "model class is 'ConvVAE' here and 'FCVAE' there"),
-    ]
-    for build, config, data, reason in cases:
-        _, record = train_or_load("m", build, config, data, tiny)
-        said = capsys.readouterr().out
-        assert reason in said and "m: trained on" in said and "loaded" not in said and record["profile"] == "lab"
-    assert pretrained_path("m").read_bytes() == content
-
-
-def test_full_refuses_to_replace_other_weights(shipped, tiny, use_profile):
-    use_profile("full")
-    content = pretrained_path("m").read_bytes()
-    with pytest.raises(LabError, match="holds another run .*rename or delete it"):
-        train_or_load("m", fc, dataclasses.replace(CONFIG, lr=0.5), tiny, tiny)
-    assert pretrained_path("m").read_bytes() == content
-
-
-def test_the_lab_budget_bounds_the_images_of_a_training(tiny, use_profile, monkeypatch):
-    use_profile("lab")
-    small = dataclasses.replace(settings.PROFILE, images_per_training=130)
-    monkeypatch.setattr(settings, "PROFILE", small)
-    assert len(train_or_load("n", fc, CONFIG, tiny, tiny)[1]["history"]) == 2
-    assert not settings.PRETRAINED_DIR.exists()
-
-
-def test_large_images_count_as_several(tiny, use_profile, monkeypatch):
-    large = tiny.select(slice(None))
-    large.images = large.images.repeat(1, 1, 8, 8)  # 64x64
-    use_profile("lab")
-    monkeypatch.setattr(settings, "PROFILE", dataclasses.replace(settings.PROFILE, images_per_training=64 * 4 * 2))
-    config = dataclasses.replace(CONFIG, epochs=20)
-    assert affordable(config, large).epochs == 2 and affordable(config, tiny).epochs == 8
-    assert affordable(config, tiny).lr == 1e-3 < CONFIG.lr and affordable(CONFIG, tiny) == CONFIG
-
-
-def test_the_full_profile_ships_nothing_made_of_stand_ins(tiny, use_profile, monkeypatch):
-    fake = tiny.select(slice(None))
-    fake.source = "synthetic"
-    lab = dataclasses.replace(settings.PROFILES["lab"], images_per_training=64)
-    monkeypatch.setitem(settings.PROFILES, "lab", lab)
-    use_profile("full")
-    _, record = train_or_load("fake", fc, CONFIG, fake, fake)
-    assert len(record["history"]) == 1 < CONFIG.epochs
-    assert not settings.PRETRAINED_DIR.exists() and not settings.CHECKPOINT_DIR.exists()
-
-
-def test_a_comparison_ships_its_record_only(tiny, use_profile):
-    use_profile("full")
-    model, record = train_or_load("c", fc, CONFIG, tiny, tiny, test=tiny, weights=False)
-    assert model is not None and record["test"]["posterior_mean"] == list(evaluate(model, tiny))
-    assert [path.name for path in settings.PRETRAINED_DIR.glob("c*")] == ["c.json"]
-    use_profile("lab")
-    assert train_or_load("c", fc, CONFIG, tiny, tiny, test=tiny, weights=False) == (None, record)
-    other = dataclasses.replace(CONFIG, beta=2.0)
-    assert train_or_load("c", fc, other, tiny, tiny, weights=False)[1]["profile"] == "lab"
-    record_path("c").write_text("{")
-    with pytest.raises(LabError, match=r"c\.json is damaged"):
-        train_or_load("c", fc, CONFIG, tiny, tiny, weights=False)
-
-
-def test_repeats_use_other_seeds_and_are_shipped(tiny, use_profile, capsys):
-    use_profile("full")
-    model, record = train_or_load("r", fc, CONFIG, tiny, tiny, test=tiny, repeats=2)
-    assert same_weights(model, train_or_load("alone", fc, CONFIG, tiny, tiny)[0])  # the first seed's are kept
-    assert [repeat["seed"] for repeat in record["repeats"]] == [CONFIG.seed + 1, CONFIG.seed + 2]
-    losses = [run["test"]["one_sample"][0] for run in (record, *record["repeats"])]
-    assert len(set(losses)) == 3 and max(losses) < 1.2 * min(losses)
-    torch.manual_seed(CONFIG.seed + 1)
-    alone = fit(fc(), tiny, tiny, dataclasses.replace(CONFIG, seed=CONFIG.seed + 1), progress=False)
-    last = record["repeats"][0]["history"][-1]
-    assert last["val_loss"] == alone["history"][-1]["val_loss"]
-    use_profile("lab")
-    capsys.readouterr()
-    loaded, loaded_record = train_or_load("r", fc, CONFIG, tiny, tiny, test=tiny, repeats=2)
-    assert same_weights(loaded, model) and loaded_record == record
-    train_or_load("r", fc, CONFIG, tiny, tiny, test=tiny, repeats=3)
-    assert "since 3 repeats are asked for and 2 are there" in capsys.readouterr().out
-    train_or_load("alone", fc, CONFIG, tiny, tiny, test=tiny)
-    assert "since they were never tested" in capsys.readouterr().out
-
-
-def test_a_shipped_recipe_is_loaded_or_repeated(shipped, tiny, use_profile, capsys):
-    model, record = load_or_repeat("m", tiny, tiny)
-    assert same_weights(model, shipped[0]) and record == shipped[1]
-    use_profile("quick")
-    again, short = load_or_repeat("m", tiny, tiny)
-    assert short["profile"] == "quick" and short["model"] == record["model"] and again.config == model.config
-    assert {**short["config"], "epochs": 0} == {**record["config"], "epochs": 0}
-    with pytest.raises(LabError, match="no weights called 'nothing'.*there are: m"):
-        load_or_repeat("nothing", tiny, tiny)
-
-
-# --- on a GPU ---
-
-
-class FakeGraph:
-    """A CUDA graph as far as a CPU can play one: what runs while it records leaves no trace, a replay runs it."""
-
-    def __init__(self):
-        self.replays = 0
-
-    def register_generator_state(self, generator):
-        self.generator = generator
-
-    def replay(self):
-        self.replays += 1
-        self.step.run(self.step.x)
-
-
-def play_gpu(step, monkeypatch):
-    """Let the step take the way that it takes on a GPU."""
-    step.recordable = True
-
-    @contextlib.contextmanager
-    def recording(graph):
-        kept = copy.deepcopy((step.model.state_dict(), step.optimizer.state_dict(), step.totals))
-        noise = step.noise.get_state()
-        yield
-        graph.step = step
-        step.model.load_state_dict(kept[0])
-        step.optimizer.load_state_dict(kept[1])
-        step.totals.copy_(kept[2])
-        step.noise.set_state(noise)
-
-    stream = contextlib.nullcontext()
-    stream.wait_stream = lambda other: None
-    monkeypatch.setattr("torch.cuda.CUDAGraph", FakeGraph)
-    monkeypatch.setattr("torch.cuda.graph", recording)
-    monkeypatch.setattr("torch.cuda.Stream", lambda: stream)
-    monkeypatch.setattr("torch.cuda.current_stream", lambda: stream)
-    monkeypatch.setattr("torch.cuda.stream", lambda stream: stream)
-
-
-def two_epochs(model, dataset, change=lambda step: None):
-    """(step, losses of two epochs) of a training whose last batch is smaller than the others."""
-    config = dataclasses.replace(CONFIG, batch_size=10, mirror=True)
-    step = TrainingStep(model, prepare(model, config), config)
-    change(step)
-    return step, [train_epoch(step, dataset, epoch, lambda n: None) for epoch in (1, 2)]
-
-
-def test_recording_and_replaying_a_step_changes_nothing(tiny, monkeypatch):
-    plain, recorded = seeded(fc), seeded(fc)
-    _, expected = two_epochs(plain, tiny)
-    step, found = two_epochs(recorded, tiny, lambda step: play_gpu(step, monkeypatch))
-    assert found == expected and same_weights(plain, recorded)
-    assert step.graph.replays == 2 * 6 - STEPS_BEFORE_RECORDING and step.graph.generator is step.noise
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_replayed_steps_learn_what_plain_ones_learn(tiny, monkeypatch):
-    monkeypatch.setattr("vae_lib.settings.has_fast_bfloat16", lambda device=None: False)
-    with at_work(seeded(conv)) as model:
-        step, found = two_epochs(model, tiny)
-    with at_work(seeded(conv)) as model:
-        _, expected = two_epochs(model, tiny, lambda step: setattr(step, "recordable", False))
-    assert step.graph is not None
-    assert found == [pytest.approx(losses, rel=1e-3) for losses in expected]
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_models_come_back_from_the_gpu(tiny):
-    model = seeded(conv)
-    record = fit(model, tiny, tiny, CONFIG, progress=False)
-    assert {p.device.type for p in model.parameters()} == {"cpu"} and "cpu" not in record["device"]

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from vae_lib import FCVAE, load_pretrained, settings
 from vae_lib.checks import LabError
-from vae_lib.storage.weights import pretrained_path, read_tensors, round_to_half, save_pretrained, write_tensors
+from vae_lib.pretrained import pretrained_path, save_pretrained
+from vae_lib.storage.weights import read_tensors, round_to_half, write_tensors
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from vae_lib import settings
 from vae_lib.checks import LabError
@@ -18,7 +19,7 @@ TIMEOUT = timedelta(hours=2)  # the first process may have to decode a dataset w
 
 
 @contextmanager
-def joined():
+def process_group():
     """Work together with the other processes of torchrun, if there are any; only the first one of all prints.
 
     Raises LabError if there are more processes than GPUs, and (on CPUs; GPU processes are ended by torchrun) when the
@@ -51,50 +52,39 @@ def joined():
     dist.destroy_process_group()  # not after an error: it may wait for processes that wait for this one
 
 
-def is_active():
-    """True between the processes of `joined`."""
+def is_initialized():
+    """True inside `process_group`, among several processes."""
     return dist.is_available() and dist.is_initialized()
 
 
 def rank():
     """Number of this process, from 0: the first one writes files."""
-    return dist.get_rank() if is_active() else 0
+    return dist.get_rank() if is_initialized() else 0
 
 
 def world_size():
     """How many processes train together."""
-    return dist.get_world_size() if is_active() else 1
+    return dist.get_world_size() if is_initialized() else 1
 
 
-def share(start, stop):
-    """This process's part of the images start..stop of a batch: -> (a slice, weight of its mean).
-
-    Gradients are averaged over the processes; with these weights that is the mean over the batch. A process that gets
-    no image of a small batch takes one with weight 0, since all have to take part in every step.
-    """
-    n = len(range(start + rank(), stop, world_size()))
-    if n == 0:
-        return slice(start, start + 1), 0.0
-    return slice(start + rank(), stop, world_size()), n * world_size() / (stop - start)
+def check_ready(batch_size):
+    """LabError unless a training can start in these processes."""
+    if settings.LAUNCHED_BY_TORCHRUN and not is_initialized():
+        raise LabError("torchrun started this program: call fit in `with vae_lib.engine.distributed.process_group():`.")
+    if batch_size < (n := world_size()):
+        raise LabError(f"A batch of {batch_size} cannot be shared by {n} processes: start fewer, or enlarge the batch.")
 
 
-def total(tensor):
-    """Sum over the processes."""
-    if is_active():
+def all_reduce(tensor):
+    """Sum over the processes, in place."""
+    if is_initialized():
         dist.all_reduce(tensor)
     return tensor
 
 
-def share_buffers(model):
-    """Give all processes the first one's buffers: the statistics of batch normalisation, as they are kept."""
-    if is_active():
-        for buffer in model.buffers():
-            dist.broadcast(buffer, 0)
-
-
-def from_first(value):
-    """What the first process has, in all of them."""
-    if not is_active():
+def broadcast(value):
+    """What the first process has, in all of them; the value is pickled on the way."""
+    if not is_initialized():
         return value
     box = [value]
     dist.broadcast_object_list(box, device=settings.DEVICE)
@@ -103,9 +93,62 @@ def from_first(value):
 
 def in_turn(load):
     """load() in the first process of each machine, then in its others, which find the cache that the first wrote."""
-    if is_active() and settings.LOCAL_RANK > 0:
+    if is_initialized() and settings.LOCAL_RANK > 0:
         dist.barrier()
     loaded = load()
-    if is_active() and settings.LOCAL_RANK == 0:
+    if is_initialized() and settings.LOCAL_RANK == 0:
         dist.barrier()
     return loaded
+
+
+# --- what `fit` wraps: without other processes, each is what it was ---
+
+
+class Replica(DistributedDataParallel):
+    """A model whose gradients are averaged over the processes, each with the weight of its share of the batch."""
+
+    def __init__(self, model):
+        super().__init__(model)  # gives all processes the first one's weights
+        self.weight = 1.0
+        self.register_comm_hook(self, weighted_mean)
+
+
+def weighted_mean(replica, bucket):
+    """The communication hook of a Replica: the mean of a bucket of gradients over the processes, as a future."""
+    gradient = bucket.buffer().mul_(replica.weight / world_size())
+    return dist.all_reduce(gradient, async_op=True).get_future().then(lambda done: done.value()[0])
+
+
+def replicate(model):
+    """The model as `sharded` steps need it."""
+    return Replica(model) if is_initialized() else model
+
+
+def sharded(step):
+    """A training step of which each process does its share, every world_size-th image of the batch.
+
+    A process that gets no image of a small batch takes one with weight 0, since all have to take part in every step.
+    """
+    if not is_initialized():
+        return step
+
+    def share_step(replica, optimizer, x, config, noise):
+        part = x[rank() :: world_size()]
+        replica.weight = len(part) * world_size() / len(x)
+        losses = step(replica, optimizer, part if len(part) else x[:1], config, noise)
+        return all_reduce(losses * replica.weight / world_size())
+
+    return share_step
+
+
+def sharded_means(evaluate, model, dataset, **options):
+    """evaluate(model, dataset, seed=..., **options) -> means over the images, of which each process does its share."""
+    if is_initialized():
+        for buffer in model.buffers():  # the statistics of batch normalisation, as the first process will keep them
+            dist.broadcast(buffer, 0)
+    part = dataset.select(slice(rank(), None, world_size()))
+    sums = torch.zeros(3, dtype=torch.float64, device=settings.DEVICE)
+    if len(part):
+        means = evaluate(model, part, seed=rank(), **options)
+        sums += torch.tensor(means, dtype=torch.float64, device=settings.DEVICE) * len(part)
+    return (all_reduce(sums) / len(dataset)).tolist()

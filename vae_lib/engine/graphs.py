@@ -1,0 +1,67 @@
+"""A training step recorded as a CUDA graph: small models spend their time launching some hundred kernels, and a replay
+is a single launch (PyTorch's notes on CUDA semantics, "CUDA Graphs"). Nothing in a step waits for the GPU.
+"""
+
+import torch
+
+from vae_lib import settings
+from vae_lib.engine import distributed
+
+STEPS_BEFORE_RECORDING = 3  # libraries allocate and choose their kernels in the first steps on a GPU
+
+
+def recorded(step):
+    """The step, on a GPU recorded and replayed; on a CPU, and in one of several processes, the step itself."""
+    return RecordedStep(step) if settings.DEVICE.type == "cuda" and not distributed.is_initialized() else step
+
+
+class RecordedStep:
+    """Called like the step that it is made of, always with the same model, optimizer and config."""
+
+    def __init__(self, step):
+        self.step, self.graph, self.done, self.noise_given = step, None, 0, None
+
+    def __call__(self, model, optimizer, x, config, noise):
+        if self.done == 0:
+            self.rates = make_capturable(optimizer)
+            self.noise = torch.Generator(x.device)
+        for rate, group in zip(self.rates, optimizer.param_groups):
+            group["lr"] = rate.fill_(group["lr"])
+        if noise is not self.noise_given:  # a new epoch; the recording has a generator of its own
+            self.noise_given = noise
+            self.noise.manual_seed(noise.initial_seed())
+        if len(x) < config.batch_size:  # the last batch of an epoch
+            return self.step(model, optimizer, x, config, self.noise)
+        self.done += 1
+        if self.done <= STEPS_BEFORE_RECORDING:
+            return self.aside(model, optimizer, x, config)
+        if self.graph is None:
+            self.record(model, optimizer, x, config)
+        self.x.copy_(x)
+        self.graph.replay()
+        return self.losses
+
+    def aside(self, model, optimizer, x, config):
+        """The step on a stream of its own, as recording asks of those before it."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            losses = self.step(model, optimizer, x, config, self.noise)
+        torch.cuda.current_stream().wait_stream(stream)
+        return losses
+
+    def record(self, model, optimizer, x, config):
+        """Record the step without doing it; a replay reads its images from self.x and writes to self.losses."""
+        self.x = x.clone()
+        self.graph = torch.cuda.CUDAGraph()
+        self.graph.register_generator_state(self.noise)
+        with torch.cuda.graph(self.graph):
+            self.losses = self.step(model, optimizer, self.x, config, self.noise)
+
+
+def make_capturable(optimizer):
+    """Prepare an optimiser for recording: -> a tensor for each group, where a recorded step reads its learning rate."""
+    optimizer._warned_capturable_if_run_uncaptured = True  # no warning for the steps before the recording
+    for group in optimizer.param_groups:
+        group["capturable"] = True
+    return [torch.zeros((), device=settings.DEVICE) for _ in optimizer.param_groups]

@@ -1,0 +1,33 @@
+"""The objective over a whole dataset, without training."""
+
+import torch
+
+from vae_lib.data import to_float
+from vae_lib.engine.batches import batches
+from vae_lib.losses import ElboLoss, kl_divergence, reconstruction_error
+from vae_lib.models import reparameterize
+
+
+@torch.no_grad()
+def per_image(model, dataset, likelihood="mse", sample=False, seed=0):
+    """Reconstruction term and KL of every image: two tensors (N,), float64 on the CPU. Arguments as in `evaluate`."""
+    model.eval()
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    reconstructions, kls = [], []
+    for images in batches(dataset):
+        x = to_float(images.to(device))
+        mu, logvar = model.encode(x)
+        z = reparameterize(mu, logvar, generator) if sample and logvar is not None else mu
+        reconstructions.append(reconstruction_error(model.decode(z), x, likelihood))
+        kls.append(torch.zeros(len(x), device=device) if logvar is None else kl_divergence(mu, logvar))
+    return torch.cat(reconstructions).double().cpu(), torch.cat(kls).double().cpu()
+
+
+def evaluate(model, dataset, beta=1.0, likelihood="mse", sample=False, seed=0):
+    """Mean objective over a dataset: -> ElboLoss of floats, per image, kl in nats.
+
+    Decodes the posterior mean, or with sample=True one draw of z per image (seeded), as in training.
+    """
+    reconstruction, kl = (part.mean().item() for part in per_image(model, dataset, likelihood, sample, seed))
+    return ElboLoss(reconstruction + beta * kl, reconstruction, kl)

@@ -1,0 +1,239 @@
+"""Shipped models: train a model, or load what was trained before, and keep what a run has made."""
+
+import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from vae_lib import settings
+from vae_lib.attributes import vectors_for_record
+from vae_lib.checks import LabError, near_names
+from vae_lib.classifier import (
+    CONFIG,
+    AttributeClassifier,
+    accuracy,
+    fit_classifier,
+    independence_weights,
+    reconstructions,
+    with_reconstructions,
+)
+from vae_lib.engine.device import keep_freed_memory, model_on_device
+from vae_lib.engine.layers import faster
+from vae_lib.evaluation import evaluate
+from vae_lib.models import FCVAE, Autoencoder, ConvVAE
+from vae_lib.storage.files import write_json
+from vae_lib.storage.records import check_finished, damaged, describe_run, difference, environment, read_record, summary
+from vae_lib.storage.weights import check_tensors, read_tensors, round_to_half, write_tensors
+from vae_lib.training import TrainConfig, fit
+
+# --- files ---
+
+
+def pretrained_path(name):
+    """Where the weights called `name` lie or would lie; a name that ends in .safetensors is a path itself."""
+    return Path(name) if str(name).endswith(".safetensors") else settings.PRETRAINED_DIR / f"{name}.safetensors"
+
+
+def record_path(name):
+    """Where the record of the run `name` lies or would lie, if its weights are not kept."""
+    return settings.PRETRAINED_DIR / f"{name}.json"
+
+
+def build_model(config):
+    """The model, untrained, whose `config` this is; LabError if it names an unknown class or argument, or a bad one."""
+    classes = {kind.__name__: kind for kind in (Autoencoder, FCVAE, ConvVAE, AttributeClassifier)}
+    arguments = {key: value for key, value in config.items() if key != "class"}
+    try:
+        return classes[config["class"]](**arguments)
+    except LabError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise LabError(f"No model can be built from the configuration {config}: {error}.") from None
+
+
+def load_pretrained(name):
+    """The shipped model `name`, or that of a .safetensors file, and its record: -> (model in evaluation mode, record).
+
+    Raises LabError for an unknown name (the known ones are listed) or a missing or damaged file.
+    """
+    path = pretrained_path(name)
+    if path.parent == settings.PRETRAINED_DIR and not path.exists():
+        known = sorted(file.stem for file in settings.PRETRAINED_DIR.glob("*.safetensors"))
+        near = near_names(name, known)
+        raise LabError(f"There are no weights called {name!r} in {settings.PRETRAINED_DIR}; there are: {near}.")
+    tensors, record = read_tensors(path)
+    if "model" not in record:
+        raise damaged(path, "its record describes no model")
+    try:
+        with torch.device("meta"):  # sizes only: a file that claims huge ones costs no memory
+            model = build_model(record["model"])
+    except LabError as error:
+        raise damaged(path, error) from None
+    check_tensors(tensors, model.state_dict(), path)
+    if "config" in record:
+        check_finished(record, path)
+    model.to_empty(device="cpu").load_state_dict(tensors)
+    keep_freed_memory()
+    return faster(model).to(memory_format=torch.channels_last).eval(), record
+
+
+def save_pretrained(name, model, record):
+    """Write half-precision weights, the record in the header, to `pretrained_path(name)`. Returns the path."""
+    state = model.state_dict().items()
+    path = pretrained_path(name)
+    write_tensors(path, {key: x.half() if x.is_floating_point() else x for key, x in state}, record)
+    return path
+
+
+# --- runs ---
+
+
+def train_or_load(name, build, config, train, val, test=None, repeats=0, weights=True):
+    """The model called `name`: loaded if its shipped weights fit, else trained as the profile allows.
+
+    build: function without arguments that returns an untrained model; test: measured once, after training, and
+    kept in the record as record["test"] = {"posterior_mean": [loss, reconstruction, kl], "one_sample": [...]}.
+    repeats: train that many more models with the next seeds, to see how much chance is in a result; only their numbers
+    are kept, as record["repeats"] = a list of {"seed", "history", "test"} (shipped records may hold more than asked).
+    weights=False: only the record is shipped, for comparisons that need no more; the model is None where it is read.
+    lab: weights from data/pretrained are used if architecture, configuration and data are the same; otherwise a short
+    run on the spot, never saved. quick: always a very short run. full: the whole run, resumed from its checkpoint if
+    there is one, then written to data/pretrained; weights of another run there are an error and stay as they are.
+    Returns (model in evaluation mode, record), and prints which of these happened.
+    """
+    torch.manual_seed(config.seed)
+    model = build()
+    path = pretrained_path(name) if weights else record_path(name)
+    found = load_if_same(path, describe_run(model, train, val, config), train, repeats, test is not None)
+    if found is not None:
+        print(f"{name}: loaded, trained on {summary(found[1])}")
+        return found
+    config, ships = affordable(config, train), ships_results(train)
+    checkpoint = settings.CHECKPOINT_DIR / f"{name}.safetensors" if ships else None
+    record = fit(model, train, val, config, checkpoint=checkpoint, name=name)
+    if repeats:
+        record["repeats"] = [repeat_run(name, build, config, train, val, test, k) for k in range(1, repeats + 1)]
+    if ships and weights:
+        finish_run(path, model, record, train, test)
+    elif test is not None:
+        record["test"] = test_losses(model, test, record)
+    if ships:
+        if not weights:
+            write_json(path, record)
+        checkpoint.unlink(missing_ok=True)
+    return model, record
+
+
+def load_or_repeat(name, train, val):
+    """The shipped model `name`, or, where profile or data do not allow it, its recipe repeated on these data.
+
+    Architecture and configuration come from the shipped record; otherwise as train_or_load. -> (model, record).
+    """
+    _, record = load_pretrained(name)
+    return train_or_load(name, partial(build_model, record["model"]), TrainConfig(**record["config"]), train, val)
+
+
+def load_or_train_classifier(name, model, train, test, balance=None):
+    """The attribute classifier called `name`: loaded if its shipped weights fit, else trained as the profile allows.
+
+    It learns from the images of `train` and from their reconstructions by the VAE `model`, since it is to judge
+    decoded pictures. balance: two attributes, made independent by weighting the images: a classifier that has seen
+    glasses mostly on men takes glasses for a sign of a man. Profiles work as in `train_or_load`.
+    -> (AttributeClassifier in evaluation mode, record); record["test"] = {"photographs", "reconstructions"}: the
+    accuracies on `test`.
+    """
+    torch.manual_seed(CONFIG.seed)
+    classifier = AttributeClassifier(train.image_shape, train.target_names)
+    run = describe_run(classifier, train, None, CONFIG)
+    run["data"]["balance"] = None if balance is None else list(balance)
+    found = load_if_same(pretrained_path(name), run, train)
+    if found is not None:
+        return found
+    weights = torch.ones(len(train)) if balance is None else independence_weights(*map(train.attribute, balance))
+    pictures = with_reconstructions(model, train)
+    history = fit_classifier(classifier, pictures, weights.repeat(2), affordable(CONFIG, pictures), name)
+    if ships_results(train):
+        round_to_half(classifier)
+    pictures = {"photographs": test, "reconstructions": reconstructions(model, test)}
+    measured = {kind: accuracy(classifier, dataset) for kind, dataset in pictures.items()}
+    record = {**run, "history": history, "test": measured, **environment()}
+    if ships_results(train):
+        save_pretrained(name, classifier, record)
+    return classifier, record
+
+
+def finish_run(path, model, record, train, test=None):
+    """Keep a trained model: its weights, rounded to half precision in place, as they will be loaded; in the record its
+    losses on `test` and the vectors of the attributes of `train`, if it has any. LabError if the weights have diverged.
+    """
+    round_to_half(model)
+    if test is not None:
+        record["test"] = test_losses(model, test, record)
+    with model_on_device(model):
+        record["vectors"] = vectors_for_record(model, train)
+    save_pretrained(path, model, record)
+
+
+def test_losses(model, test, record):
+    """{"posterior_mean": [loss, reconstruction, kl], "one_sample": [...]} of a trained model, per image."""
+    beta, likelihood = record["config"]["beta"], record["config"]["likelihood"]
+    with model_on_device(model):
+        return {
+            kind: list(evaluate(model, test, beta, likelihood, sample=kind == "one_sample"))
+            for kind in ("posterior_mean", "one_sample")
+        }
+
+
+def repeat_run(name, build, config, train, val, test, k):
+    """The same training with the seed that is higher by k: -> {"seed", "history", "test"}."""
+    config = replace(config, seed=config.seed + k)
+    torch.manual_seed(config.seed)
+    model = build()
+    record = fit(model, train, val, config, name=f"{name}, seed {config.seed}")
+    measured = {} if test is None else {"test": test_losses(model, test, record)}
+    return {"seed": config.seed, "history": record["history"], **measured}
+
+
+def load_if_same(path, run, train, repeats=0, tested=False):
+    """What lies at `path`, if the profile may load it and it is of this run, with so many repeats and, if asked for,
+    test results: -> (model, record), model None for a record alone; otherwise None, after a line that says why.
+
+    LabError where it would be overwritten.
+    """
+    if not (settings.PROFILE.loads_weights and path.exists()):
+        return None
+    model, record = (None, read_record(path)) if path.suffix == ".json" else load_pretrained(path)
+    other, repeated = difference(run, record), len(record.get("repeats", []))
+    if other is None and repeated < repeats:
+        other = f"{repeats} repeats are asked for and {repeated} are there"
+    if other is None and tested and "test" not in record:
+        other = "they were never tested"
+    if other is None:
+        return model, record
+    if ships_results(train):
+        raise LabError(f"{path} holds another run ({other}); rename or delete it, then train again.")
+    print(f"{path.stem}: the shipped weights do not fit, since {other}")
+    return None
+
+
+def ships_results(train):
+    """True if what is trained on these images is written to data/pretrained: never models of synthetic images."""
+    return settings.PROFILE.writes_results and train.source == "real"
+
+
+def affordable(config, train):
+    """The configuration, with as many epochs as the profile allows.
+
+    An image larger than 32x32 counts as several; stand-ins never train longer than in the lab profile. A run that is
+    cut short has no time for the warm-up that a large learning rate needs: it gets 1e-3 at most.
+    """
+    images = settings.PROFILE.images_per_training
+    if images is None and train.source == "synthetic":
+        images = settings.PROFILES["lab"].images_per_training
+    if images is None:
+        return config
+    cost = len(train) * max(1, math.prod(train.image_shape[1:]) / 32**2)
+    epochs = max(1, int(images / cost))
+    return config if epochs >= config.epochs else replace(config, epochs=epochs, lr=min(config.lr, 1e-3))

@@ -1,0 +1,141 @@
+"""The record of a run: what was trained, on what, how, with which losses. It is JSON, beside the weights."""
+
+import json
+import math
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+
+from vae_lib import settings
+from vae_lib.checks import LabError
+from vae_lib.engine.device import hardware
+from vae_lib.storage.files import reading
+
+RECORD_TYPES = {
+    **dict.fromkeys(("model", "config", "data", "test", "vectors"), dict),
+    **dict.fromkeys(("history", "repeats"), list),
+    **dict.fromkeys(("profile", "device"), str),
+}
+
+
+def describe_run(model, train, val, config):
+    """What must agree for two runs to be the same run, as JSON would give it back."""
+    data = {"name": train.name, "source": train.source, "image_shape": train.image_shape, "train": len(train)}
+    data |= {"val": 0 if val is None else len(val), "crop": train.crop}
+    return json.loads(json.dumps({"config": asdict(config), "model": model.config, "data": data}))
+
+
+def difference(run, record):
+    """The first thing in which a run and a record differ, in words; None if nothing does."""
+    for part in ("data", "config", "model"):
+        ours, theirs = run[part], record.get(part, {})
+        for key in ours | theirs:
+            if ours.get(key) != theirs.get(key):
+                return f"{part} {key} is {ours.get(key)!r} here and {theirs.get(key)!r} there"
+    return None
+
+
+def summary(record):
+    """One line on a record: what the model was trained on, for how long, how well."""
+    data, last = record["data"], record["history"][-1]
+    losses = ", ".join(f"{key.replace('_', ' ')} {last[key]:.2f}" for key in ("train_loss", "val_loss") if key in last)
+    epochs = f"{last['epoch']} epoch{'s' if last['epoch'] > 1 else ''}"
+    how = f"{record['profile']} profile, {record['device']}"
+    return f"{data['source']} {data['name']} ({how}), {epochs}, {losses}"
+
+
+def environment():
+    """Where and how the numbers of a record were made."""
+    return {"device": hardware(), "versions": versions(), "profile": settings.PROFILE.name}
+
+
+def versions():
+    """Versions that can change a number, for records and notebook headers."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def show_setup(*datasets):
+    """Print what a notebook's numbers depend on: profile, machine, data, versions."""
+    print(f"profile {settings.PROFILE.name} | {hardware()}", *datasets, sep="\n")
+    print(" | ".join(f"{name} {version}" for name, version in versions().items()))
+
+
+def parse_record(text):
+    """The record of a run from its JSON.
+
+    ValueError, saying why, if a part that is read later is not of the kind that was written.
+    """
+    try:
+        record = json.loads(text)
+    except RecursionError:
+        raise ValueError("its record is nested too deeply") from None
+    if not isinstance(record, dict):
+        raise ValueError("it has no record of a training")
+    for part, kind in RECORD_TYPES.items():
+        if not isinstance(record.get(part, kind()), kind):
+            raise ValueError(f"{part} in its record is no {kind.__name__}")
+    history = record.get("history", [])
+    if not all(isinstance(row, dict) and all_numbers(row) for row in history):
+        raise ValueError("the history in its record is none of losses")
+    if [row.get("epoch") for row in history] != list(range(1, len(history) + 1)):
+        raise ValueError("the history in its record is not one of epochs")
+    if history and not all(isinstance(record.get("data", {}).get(key), str) for key in ("name", "source")):
+        raise ValueError("its record does not say what it was trained on")
+    test, vectors = record.get("test", {}), record.get("vectors", {})
+    if not all(map(all_numbers, [*test.values(), *vectors.values()])):
+        raise ValueError("its record holds results that are no numbers")
+    losses = [test.get(kind) for kind in ("posterior_mean", "one_sample")]
+    of_classifier = isinstance(test.get("photographs"), dict) and test["photographs"]
+    if test and not of_classifier and not all(isinstance(values, list) and len(values) == 3 for values in losses):
+        raise ValueError("the test results in its record are not whole")
+    return record
+
+
+def read_record(path):
+    """The record in a JSON file, of a run whose weights are not kept; LabError if it is damaged."""
+    with reading(path):
+        content = path.read_bytes()
+    try:
+        record = parse_record(content)
+    except ValueError as error:
+        raise damaged(path, error) from None
+    check_finished(record, path)
+    return record
+
+
+def all_numbers(values):
+    """True for a list or dict of finite numbers."""
+    values = values.values() if isinstance(values, dict) else values
+    return isinstance(values, Iterable) and all(isinstance(x, int | float) and math.isfinite(x) for x in values)
+
+
+def check_finished(record, path):
+    """LabError unless a record is that of a finished training."""
+    for part in ("data", "history", "profile", "device"):
+        if not record.get(part):
+            raise damaged(path, f"its record has no {part}")
+
+
+def damaged(path, why):
+    """The error of a file that cannot be used."""
+    restore = "restore it with git, or " if Path(path).parent == settings.PRETRAINED_DIR else ""
+    return LabError(f"{path} is damaged ({why}); {restore}delete it and train again.")
+
+
+def diverged(name, config, epoch, kept, checkpoint):
+    """The error of a training whose loss is not finite in an epoch; kept: the epoch whose weights the model has."""
+    where = f"kept in {checkpoint}" if checkpoint and kept else "in memory only"
+    return LabError(
+        f"The loss of {name} is not finite in epoch {epoch} (lr {config.lr:g}, beta {config.beta:g}): the model is "
+        f"back at its weights of epoch {kept}, {where}; lower the learning rate and train again."
+    )
