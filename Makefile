@@ -2,7 +2,7 @@
 PYTHON ?= python3 python3.12 python3.11 python
 CHECK = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 NBCONVERT = .venv/bin/jupyter nbconvert --log-level WARN
-EXECUTE = $(NBCONVERT) --to notebook --execute --ExecutePreprocessor.timeout=-1 \
+EXECUTE = $(NBCONVERT) --to notebook --execute --ExecutePreprocessor.coalesce_streams=True \
 	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False
 
 .PHONY: help notebooks test test-browser test-faults test-stability lab render html release grade formgrader clean
@@ -39,11 +39,9 @@ help:
 notebooks: .venv/.ready
 	@mkdir -p build
 	$(EXECUTE) --output-dir build notebooks/*.ipynb
-	$(NBCONVERT) --coalesce-streams build/*.ipynb  # of a progress bar, keep the last state
-	$(NBCONVERT) --to html --output-dir build build/*.ipynb
-	@echo "Open build/*.html"
+	.venv/bin/python notebooks/teaching/pages.py build build
 
-# What instructors need on top (docs/teaching.md).
+# What instructors need on top (notebooks/README.md).
 .venv/.grading: .venv/.ready
 	.venv/bin/pip install --quiet --disable-pip-version-check -e .[grading]
 	@touch $@
@@ -55,7 +53,7 @@ test: .venv/.grading
 
 test-browser: .venv/.ready
 	.venv/bin/pip install --quiet --disable-pip-version-check -e .[browser]
-	.venv/bin/pytest -m browser -rs tests/test_browser.py
+	.venv/bin/pytest -m browser -rs tests/lessons/test_browser.py
 
 test-faults: .venv/.grading
 	OMP_NUM_THREADS=1 .venv/bin/pytest -m "not browser" -rs --numprocesses logical --dist loadscope tests/faults
@@ -70,7 +68,7 @@ test-stability: .venv/.grading
 lab: .venv/.ready
 	.venv/bin/jupyter lab notebooks
 
-html: .venv/.grading
+html: .venv/.ready
 	.venv/bin/python notebooks/teaching/pages.py
 
 release: .venv/.grading

@@ -1,4 +1,7 @@
-"""The notebooks, as they are, as HTML pages for reading offline: python notebooks/teaching/pages.py [folder]
+"""Notebooks, as they are, as HTML pages for reading offline.
+
+    python notebooks/teaching/pages.py                 those of notebooks/, as pages in build/html/
+    python notebooks/teaching/pages.py FOLDER PAGES    those of another folder, such as the executed ones in build/
 
 Formulas become MathML, which browsers draw themselves; each page is one file, and index.html lists them.
 """
@@ -13,13 +16,13 @@ from jinja2 import pass_context
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 
 from vae_lib.checks import LabError
 from vae_lib.settings import REPOSITORY
 from vae_lib.storage.files import replacing, writing
 
-NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 CODE_COLOURS = {  # styles of Pygments, and where they hold
     "xcode": "print, (prefers-color-scheme: light)",
     "github-dark": "screen and (prefers-color-scheme: dark)",
@@ -94,7 +97,10 @@ def markdown_to_html(context, source):
 def convert_notebook(path, exporter):
     """What the templates show of a notebook: name, title, intro (the first paragraph), the other headings, body."""
     resources = {"metadata": {"name": path.name}}
-    body, _ = exporter.from_notebook_node(nbformat.read(path, as_version=4), resources)
+    notebook, _ = CoalesceStreamsPreprocessor().preprocess(
+        nbformat.read(path, as_version=4), {}
+    )  # bars: the last state
+    body, _ = exporter.from_notebook_node(notebook, resources)
     (_, _, title), *headings = HEADING.findall(body)
     intro = re.search("<p>(.*?)</p>", body, re.DOTALL)[1]
     return {"name": f"{path.stem}.html", "title": title, "intro": intro, "headings": headings, "body": body}
@@ -127,9 +133,12 @@ def make_pages(notebooks, folder):
             temporary.write_text(text, encoding="utf-8")
 
 
-def main(folder=REPOSITORY / "build" / "html"):
+def main(source=REPOSITORY / "notebooks", folder=REPOSITORY / "build" / "html"):
+    notebooks = sorted(Path(source).glob("*.ipynb"))
+    if not notebooks:
+        sys.exit(f"There is no notebook in {source}; name the folder that holds them.")
     try:
-        make_pages(NOTEBOOKS, Path(folder))
+        make_pages(notebooks, Path(folder))
     except LabError as error:
         sys.exit(str(error))
     print(f"Open {Path(folder).resolve() / 'index.html'}")

@@ -132,17 +132,32 @@ def test_a_sum_keeps_its_limits_below_in_a_brace():
 
 
 @pytest.mark.parametrize("tex", [r"\nosuchcommand{x}", r"x^2^3", r"\text{with $y$}", r"\left( x"])
-def test_an_unknown_formula_ends_it_with_one_sentence(tmp_path, monkeypatch, tex):
-    monkeypatch.setattr(pages, "NOTEBOOKS", [save(tmp_path, "01_first", text(f"# 1\n\nText\n\n$${tex}$$"))])
+def test_an_unknown_formula_ends_it_with_one_sentence(tmp_path, tex):
+    save(tmp_path, "01_first", text(f"# 1\n\nText\n\n$${tex}$$"))
     with pytest.raises(SystemExit, match=re.escape(f"01_first.ipynb: the formula {tex} cannot be converted")):
-        pages.main(tmp_path / "html")
+        pages.main(tmp_path, tmp_path / "html")
     assert not (tmp_path / "html").exists()
 
 
-def test_says_where_to_start(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pages, "NOTEBOOKS", [save(tmp_path, "01_first", text("# 1\n\nText"))])
-    pages.main(tmp_path / "html")
+def test_says_where_to_start(tmp_path, capsys):
+    save(tmp_path, "01_first", text("# 1\n\nText"))
+    pages.main(tmp_path, tmp_path / "html")
     assert capsys.readouterr().out.splitlines()[-1] == f"Open {tmp_path / 'html' / 'index.html'}"
+    with pytest.raises(SystemExit, match="There is no notebook in"):
+        pages.main(tmp_path / "html")
+
+
+def test_executed_notebooks_become_pages_beside_them_with_the_last_state_of_a_bar(tmp_path):
+    """As `make notebooks` does with those in build/."""
+    bars = code("train()")
+    bars.outputs = [nbformat.v4.new_output("stream", name="stderr", text=f"\repoch {k}") for k in (1, 2, 3)]
+    save(tmp_path, "01_first", text("# 1\n\nText, then [the next](02_second.ipynb#c)."), bars)
+    save(tmp_path, "02_second", text("# C\n\nEnd."))
+    pages.main(tmp_path, tmp_path)
+    page = BeautifulSoup((tmp_path / "01_first.html").read_text(encoding="utf-8"), "html.parser")
+    assert page.select_one("main p a")["href"] == "02_second.html#c"
+    assert "epoch 3" in page.get_text() and "epoch 1" not in page.get_text()
+    assert (tmp_path / "index.html").exists()
 
 
 def words_only(path):
@@ -156,7 +171,7 @@ def words_only(path):
 
 def test_all_notebooks_become_pages_without_tex_whose_links_resolve(tmp_path):
     copies = []
-    for path in pages.NOTEBOOKS:
+    for path in sorted((pages.REPOSITORY / "notebooks").glob("*.ipynb")):
         copies.append(tmp_path / path.name)
         nbformat.write(words_only(path), copies[-1])
     pages.make_pages(copies, tmp_path / "html")
