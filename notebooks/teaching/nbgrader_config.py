@@ -38,5 +38,5 @@ c.Autograde.sanitize_preprocessors = [ClearOutput, DeduplicateIds, OverwriteKern
 c.Autograde.sanitize_preprocessors += [OverwriteCells, CheckCellMetadata]
 run = [] if "VAE_GRADING_FAILED" in os.environ else [Execute]
 c.Autograde.autograde_preprocessors = [*run, OnlyErrorsCount, LimitOutput, SaveAutoGrades, CheckCellMetadata]
-c.Execute.timeout = int(os.environ.get("VAE_CELL_SECONDS", 60))  # for a cell; teaching/grade.py limits the rest
+c.Execute.timeout = int(os.environ.get("VAE_CELL_SECONDS", 60))  # for a cell; grade.py limits the rest
 c.GenerateFeedback.preprocessors = [GetGrades, HideTests, CSSHTMLHeaderPreprocessor]
