@@ -76,27 +76,15 @@ def check_choice(name, value, known):
     return value
 
 
-def check_whole_numbers(name, values):
-    """Whole numbers of at least 1, as a tuple."""
+def check_sizes(name, values, n=None):
+    """Whole numbers of at least 1, as a tuple; n: how many, n=None: one at least, n=0: any number of them."""
     several = isinstance(values, Iterable) and not isinstance(values, str)
     values = tuple(values) if several else values
-    if not several or not all(isinstance(n, Integral) and n >= 1 for n in values):
-        raise LabError(f"{name}={values!r}: give whole numbers of at least 1, such as {name}=(64, 32).")
+    whole = several and all(isinstance(value, Integral) and value >= 1 for value in values)
+    if not whole or not (len(values) == n or n == 0 or (n is None and values)):
+        example = "(channels, height, width)" if n == 3 else "(64, 32)"
+        raise LabError(f"{name}={values!r}: give whole numbers of at least 1, such as {name}={example}.")
     return tuple(map(int, values))
-
-
-def check_channels(name, values):
-    """Whole numbers, one at least: a convolutional model has a convolution."""
-    if not (channels := check_whole_numbers(name, values)):
-        raise LabError(f"{name}=(): give at least one convolution, such as {name}=(32, 64).")
-    return channels
-
-
-def check_image_shape(name, values):
-    """(channels, height, width) as a tuple."""
-    if len(image_shape := check_whole_numbers(name, values)) != 3:
-        raise LabError(f"{name}={image_shape}: give (channels, height, width).")
-    return image_shape
 
 
 # --- datasets and tensors ---
@@ -130,9 +118,9 @@ def check_images(x, image_shape, values=True):
 # --- around the core ---
 
 SIZES = {
-    "image_shape": check_image_shape,
-    "hidden": check_whole_numbers,
-    "channels": check_channels,
+    "image_shape": partial(check_sizes, n=3),
+    "hidden": partial(check_sizes, n=0),
+    "channels": check_sizes,
     "latent_dim": check_whole,
     "centre": lambda name, value: float(check_number(name, value)),
 }
@@ -187,15 +175,14 @@ def checked_images(encode):
 
 def checked_loss(loss):
     """Decorator of a function of two tensors, which must have one shape: broadcasting would hide the difference."""
-    names = list(signature(loss).parameters)
+    names = " and ".join(signature(loss).parameters)
 
     @wraps(loss)
-    def checked(a, b):
-        if a.shape != b.shape:
-            raise LabError(
-                f"{names[0]} has the shape {tuple(a.shape)} and {names[1]} {tuple(b.shape)}; both must have the same."
-            )
-        return loss(a, b)
+    def checked(*args, **options):
+        shapes = [tuple(tensor.shape) for tensor in (*args, *options.values())]
+        if len(set(shapes)) > 1:
+            raise LabError(f"{names} must have the same shape, not {' and '.join(map(str, shapes))}.")
+        return loss(*args, **options)
 
     return checked
 

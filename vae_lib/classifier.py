@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vae_lib import settings
-from vae_lib.checks import LabError, check_image_shape, check_whole_numbers
+from vae_lib.checks import LabError, check_sizes
 from vae_lib.data import to_float
 from vae_lib.engine.batches import batches, training_batches
 from vae_lib.engine.device import model_on_device
@@ -27,8 +27,8 @@ class AttributeClassifier(nn.Module):
 
     def __init__(self, image_shape, attributes, channels=(16, 32, 64, 128)):
         super().__init__()
-        image_shape = check_image_shape("image_shape", image_shape)
-        attributes, channels = tuple(attributes), check_whole_numbers("channels", channels)
+        image_shape = check_sizes("image_shape", image_shape, n=3)
+        attributes, channels = tuple(attributes), check_sizes("channels", channels)
         if min(image_shape[1:]) <= 2 ** (len(channels) - 1):  # torch's bfloat16 gradient of that layer is wrong
             raise LabError(f"Images of {image_shape} are one pixel before the last convolution; give fewer channels.")
         sizes = {"image_shape": image_shape, "attributes": attributes, "channels": channels}
