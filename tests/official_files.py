@@ -6,7 +6,7 @@ import struct
 import numpy as np
 from PIL import Image
 
-from vae_lib.data.readers import CIFAR10_BATCHES
+from vae_lib.data.releases import CIFAR10
 
 
 def write_idx(path, array, pack=True):
@@ -31,7 +31,7 @@ def write_cifar10_binary(folder, n=20):
     target = folder / "cifar-10-batches-bin"
     target.mkdir(parents=True)
     records = {}
-    for name in CIFAR10_BATCHES:
+    for name in CIFAR10.layouts[0][1]:
         records[name] = rng.integers(0, 256, (n, 3073), dtype=np.uint8)
         records[name][:, 0] %= 10
         records[name].tofile(target / name)
@@ -71,3 +71,9 @@ def near(dataset, i, seed, crop):
     box = (left, top, left + crop, top + crop)
     expected = np.asarray(picture(seed).resize((side, side), Image.Resampling.BILINEAR, box)).transpose(2, 0, 1)
     return np.abs(dataset.images[i].numpy().astype(int) - expected).mean() < 3
+
+
+def files_below(folder):
+    """{name: content} of the files in a folder, but not of locks, which stay."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return {path.relative_to(folder): path.read_bytes() for path in paths}

@@ -1,10 +1,8 @@
-"""Readers on tiny files in the official formats, splits, the cache under two builders and a kill, bad input."""
+"""Releases of arrays on tiny files in the official formats, the dataset object, profiles and the network, bad input."""
 
 import hashlib
-import multiprocessing
 import os
 import pickle
-import signal
 import socket
 import threading
 import time
@@ -15,11 +13,11 @@ import torch
 import torchvision
 from torch.utils.data import DataLoader
 
-from official_files import write_cifar10_binary, write_idx, write_mnist
-from vae_lib import data, load_dataset, settings, to_float
+from official_files import files_below, write_cifar10_binary, write_idx, write_mnist
+from vae_lib import load_dataset, to_float
 from vae_lib.checks import LabError
-from vae_lib.data import readers
-from vae_lib.data.cache import Block, cached
+from vae_lib.data import DATASETS, releases
+from vae_lib.data.releases import CIFAR10, MNIST
 
 # --- the readers ---
 
@@ -64,7 +62,7 @@ def test_cifar10_pickles(lab, monkeypatch):
     dataset_class = torchvision.datasets.CIFAR10
     monkeypatch.setattr(dataset_class, "train_list", [batch(f"data_batch_{i}") for i in range(1, 6)])
     monkeypatch.setattr(dataset_class, "test_list", [batch("test_batch")])
-    name, md5 = write("batches.meta", {"label_names": list(readers.CIFAR10_CLASSES)})
+    name, md5 = write("batches.meta", {"label_names": list(CIFAR10.target_names)})
     monkeypatch.setattr(dataset_class, "meta", {"filename": name, "key": "label_names", "md5": md5})
 
     test = load_dataset("cifar10", "test")
@@ -119,100 +117,13 @@ def test_synthetic_stand_ins_keep_their_factors():
     assert not (rows[0] & rows[1] or rows[0] & rows[2] or rows[1] & rows[2])
 
 
-# --- the cache ---
-
-
-def build(folder, barrier, results):
-    def decode():
-        time.sleep(0.3)  # both are inside decode at the same time
-        yield Block(np.arange(4_000_000, dtype=np.uint8).reshape(4, 1, 1000, 1000), np.arange(4), [])
-
-    settings.DATA_DIR = folder
-    barrier.wait()
-    images, targets, _ = cached("both", decode)
-    results.put((int(images.sum(dtype=np.int64)), targets.tolist()))
-
-
-def test_two_processes_build_the_cache_at_once(tmp_path):
-    context = multiprocessing.get_context("fork")
-    barrier, results = context.Barrier(2), context.Queue()
-    builders = [context.Process(target=build, args=(tmp_path, barrier, results)) for _ in range(2)]
-    for builder in builders:
-        builder.start()
-    outcomes = [results.get(timeout=30) for _ in builders]
-    assert outcomes[0] == outcomes[1] and outcomes[0][1] == [0, 1, 2, 3]
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["both"]  # nothing temporary is left
-
-
-def build_until_killed(folder, started):
-    save = np.save
-
-    def slow_save(path, array):
-        save(path, array)
-        started.set()
-        time.sleep(60)
-
-    settings.DATA_DIR = folder
-    np.save = slow_save
-    cached("killed", lambda: [Block(np.ones((2, 1, 4, 4), np.uint8), np.arange(2), [])])
-
-
-def test_a_killed_build_leaves_no_half_cache(tmp_path, monkeypatch):
-    context = multiprocessing.get_context("fork")
-    started = context.Event()
-    builder = context.Process(target=build_until_killed, args=(tmp_path, started))
-    builder.start()
-    assert started.wait(30)
-    os.kill(builder.pid, signal.SIGKILL)
-    builder.join()
-    leftovers = list((tmp_path / "cache").iterdir())
-    assert len(leftovers) == 1 and leftovers[0].name.startswith(".building-")
-
-    monkeypatch.setattr(settings, "DATA_DIR", tmp_path)
-    long_ago = time.time() - 7200
-    for path in (leftovers[0], *leftovers[0].iterdir()):
-        os.utime(path, (long_ago, long_ago))
-    images, _, _ = cached("killed", lambda: [Block(np.full((2, 1, 4, 4), 7, np.uint8), np.arange(2), [])])
-    assert (images == 7).all()
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["killed"]
-
-
-def test_a_damaged_cache_is_made_again(lab):
-    images = write_mnist(lab)["test"][0]
-    load_dataset("mnist", "test")
-    (cache,) = (lab / "cache").iterdir()
-    (cache / "images.npy").write_bytes((cache / "images.npy").read_bytes()[:500])
-    assert np.array_equal(load_dataset("mnist", "test").images[:, 0], images)
-
-
-def test_changing_images_in_memory_leaves_the_cache_alone(lab):
-    write_mnist(lab)
-    first = load_dataset("mnist", "test")
-    original = first.images.clone()
-    first.images.zero_()
-    assert torch.equal(load_dataset("mnist", "test").images, original)
-
-
-def test_without_a_writable_disk_it_works_from_memory(lab, monkeypatch):
-    images = write_mnist(lab)["test"][0]
-
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "save", full)
-    with pytest.warns(UserWarning, match="No cache could be written"):
-        test = load_dataset("mnist", "test")
-    assert np.array_equal(test.images[:, 0], images)
-    assert list((lab / "cache").iterdir()) == []
-
-
 # --- profiles and the network ---
 
 
 def test_quick_never_touches_the_network(network_calls, lab, use_profile):
     write_mnist(lab)
     use_profile("quick")
-    for name in data.DATASETS:
+    for name in DATASETS:
         assert load_dataset(name).source == "synthetic"
     assert network_calls == []
 
@@ -235,7 +146,7 @@ def test_a_network_that_drops_packets_costs_seconds(monkeypatch):
 
     monkeypatch.setattr(socket, "create_connection", dropped)
     start = time.perf_counter()
-    assert not readers.reachable("example.org", seconds=0.5)
+    assert not releases.reachable("example.org", seconds=0.5)
     assert time.perf_counter() - start < 2
 
 
@@ -249,13 +160,15 @@ def fake_torchvision(fails):
 
 
 def test_a_download_is_all_or_nothing(lab, monkeypatch):
-    monkeypatch.setattr(readers, "reachable", lambda host: True)
-    monkeypatch.setattr(torchvision.datasets, "MNIST", fake_torchvision(fails=True))
+    monkeypatch.setattr(releases, "reachable", lambda host: True)
+    (left := lab / ".MNIST.unfinished" / "MNIST").mkdir(parents=True)  # by a process that was killed
+    (left / "t10k-images-idx3-ubyte.gz").write_bytes(b"half of it")
+    monkeypatch.setattr(MNIST, "source", (fake_torchvision(fails=True), "host"))
     assert load_dataset("mnist", "test").source == "synthetic"
-    assert list(lab.iterdir()) == []
-    monkeypatch.setattr(torchvision.datasets, "MNIST", fake_torchvision(fails=False))
+    assert [path.name for path in lab.iterdir()] == [".MNIST.lock"]
+    monkeypatch.setattr(MNIST, "source", (fake_torchvision(fails=False), "host"))
     assert load_dataset("mnist", "test").source == "real"
-    assert sorted(path.name for path in lab.iterdir()) == ["MNIST", "cache"]
+    assert sorted(path.name for path in lab.iterdir()) == [".MNIST.lock", "MNIST", "cache"]
 
 
 def test_full_refuses_synthetic_data(use_profile):
@@ -284,13 +197,13 @@ def test_bad_arguments(arguments, message):
 
 def empty_folder(folder):
     (folder / "cifar-10-batches-bin").mkdir(parents=True)
-    return "cifar10", "holds 0 of CIFAR-10's 6 files"
+    return "cifar10", "has no data_batch_1.bin, data_batch_2.bin, data_batch_3.bin, ...: complete it"
 
 
 def missing_batch(folder):
     write_cifar10_binary(folder)
     (folder / "cifar-10-batches-bin" / "data_batch_4.bin").unlink()
-    return "cifar10", "holds 5 of CIFAR-10's 6 files"
+    return "cifar10", "has no data_batch_4.bin: complete it"
 
 
 def truncated_batch(folder):
@@ -307,7 +220,8 @@ def wrong_labels(folder):
 
 def unofficial_pickles(folder):
     (folder / "cifar-10-batches-py").mkdir(parents=True)
-    (folder / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps({"data": 1}))
+    for name in CIFAR10.layouts[1][1]:
+        (folder / "cifar-10-batches-py" / name).write_bytes(pickle.dumps({"data": 1}))
     return "cifar10", "incomplete or damaged"
 
 
@@ -338,7 +252,7 @@ def fewer_labels(folder):
 def missing_file(folder):
     write_mnist(folder)
     (folder / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz").unlink()
-    return "mnist", "holds 3 of MNIST's 4 files"
+    return "mnist", "has no t10k-labels-idx1-ubyte: complete it"
 
 
 @pytest.mark.parametrize(
@@ -359,8 +273,8 @@ def missing_file(folder):
 )
 def test_damaged_folders_are_named_in_one_sentence(lab, damage):
     name, message = damage(lab)
-    files = {path: path.read_bytes() for path in lab.rglob("*") if path.is_file()}
+    files = files_below(lab)
     with pytest.raises(LabError, match=message) as caught:
         load_dataset(name, "test")
     assert "\n" not in str(caught.value) and str(lab) in str(caught.value)
-    assert {path: path.read_bytes() for path in lab.rglob("*") if path.is_file()} == files  # nothing was changed
+    assert files_below(lab) == files  # nothing was changed

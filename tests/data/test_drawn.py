@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from vae_lib.checks import LabError
-from vae_lib.data import drawn as synthetic
-from vae_lib.data.drawn import draw_digits, draw_objects
+from vae_lib.data.drawn import SHAPES, draw_digits, draw_objects, hue_to_rgb
 from vae_lib.data.drawn_faces import FACE_ATTRIBUTES, draw_face, draw_faces
 
 DRAWERS = {draw_digits: (1, 28, 28), draw_objects: (3, 32, 32)}
@@ -50,11 +49,11 @@ def test_classes_can_be_told_apart(draw):
 def test_objects_have_the_colour_of_their_factor():
     images, _, _, factors = draw_objects(500, 3)
     plain = factors["texture"] == 0
-    hue = synthetic.hue_to_rgb(torch.tensor(factors["hue"])[:, None, None])[:, :, 0, 0].numpy()
+    hue = hue_to_rgb(torch.tensor(factors["hue"])[:, None, None])[:, :, 0, 0].numpy()
     rows = ((factors["y"] + 1) * 16).astype(int)
     columns = ((factors["x"] + 1) * 16).astype(int)
     centre = images[np.arange(500), :, rows, columns] / 255
-    solid = plain & ~np.isin(draw_objects(500, 3)[1], [synthetic.SHAPES.index(s) for s in ("ring", "crescent")])
+    solid = plain & ~np.isin(draw_objects(500, 3)[1], [SHAPES.index(s) for s in ("ring", "crescent")])
     assert np.abs(centre - hue)[solid].max() < 0.02
 
 

@@ -1,26 +1,23 @@
-"""CelebA and FFHQ from folders of image files: splits, attributes, files of every kind, a killed decoding, memory."""
+"""CelebA and FFHQ from folders of image files: splits, attributes, files of every kind, memory."""
 
-import multiprocessing
 import os
 import pickle
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torchvision
 from PIL import Image
 
 from official_files import NAMES, near, picture, write_celeba
-from vae_lib import data, load_dataset, settings
+from vae_lib import load_dataset
 from vae_lib.checks import LabError
-from vae_lib.data import folders, readers
+from vae_lib.data import DATASETS, releases
+from vae_lib.data.decoding import decode_image, fit_images
 from vae_lib.data.drawn_faces import FACE_ATTRIBUTES
-from vae_lib.data.folders import choose_celeba, decode_image
+from vae_lib.data.releases import CelebA
 
 # --- CelebA ---
 
@@ -59,9 +56,12 @@ def test_celeba_subset_without_test_images(lab, capsys):
         ((0,) * 40 + (1,) * 6 + (2,) * 5, {"train": 40, "val": 6, "test": 5}),
     ],
 )
-def test_every_part_that_is_missing_is_replaced(parts, sizes):
+def test_every_part_that_is_missing_is_replaced(lab, parts, sizes):
     names = [f"{i:06d}.jpg" for i in range(len(parts))]
-    chosen = {split: choose_celeba(names, dict(zip(names, parts)), split)[0] for split in sizes}
+    (lab / "celeba").mkdir(parents=True)
+    lines = [f"{name} {part}" for name, part in zip(names, parts)]
+    (lab / "celeba" / "list_eval_partition.txt").write_text("\n".join(lines))
+    chosen = {split: CelebA().split(dict.fromkeys(names), split)[0] for split in sizes}
     assert {split: len(part) for split, part in chosen.items()} == sizes
     assert sorted(name for part in chosen.values() for name in part) == names
 
@@ -210,12 +210,12 @@ def test_a_failing_google_drive_gives_the_manual_steps(lab, monkeypatch, capsys)
         (root / "celeba").mkdir(parents=True)
         raise GoogleDriveQuotaError("Too many users have viewed or downloaded this file recently.\nTry again later.")
 
-    monkeypatch.setattr(readers, "reachable", lambda host: True)
-    monkeypatch.setattr(torchvision.datasets, "CelebA", fetch)
+    monkeypatch.setattr(releases, "reachable", lambda host: True)
+    monkeypatch.setattr(CelebA, "source", (fetch, "drive.google.com"))
     assert load_dataset("celeba", "val").source == "synthetic"
     said = capsys.readouterr().out
     assert "Too many users" in said and "put celeba/ into" in said and "data/README.md" in said
-    assert list(lab.iterdir()) == []
+    assert [path.name for path in lab.iterdir()] == [".celeba.lock"]
 
 
 # --- FFHQ ---
@@ -231,7 +231,8 @@ def test_ffhq_nested_folders_and_seeded_split(lab):
     assert (len(train), len(val), len(test)) == (36, 4, 10) and train.image_shape == (3, 128, 128)
     everything = torch.cat([train.images, val.images, test.images]).flatten(1)
     assert len(torch.unique(everything, dim=0)) == 50
-    names = folders.find_ffhq().choose("test")[0]
+    ffhq = DATASETS["ffhq"]
+    names, _ = ffhq.split(ffhq.files()[0], "test")
     assert [Path(name).stem for name in names[:3]] == ["00007", "00039", "00049"]  # on every machine
     assert load_dataset("ffhq", "test", size=32).image_shape == (3, 32, 32)
 
@@ -268,6 +269,20 @@ def test_every_mode_is_decoded_to_rgb(tmp_path):
     assert np.array_equal(alpha[:, :, :32], expected[:, :, :32]) and (alpha[:, :, 32:] == 255).all()
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 20), (3, 20, 1), (1, 13, 8)])
+@pytest.mark.parametrize("size", [None, 2, 24])
+@pytest.mark.parametrize("crop", [None, 1, 8])
+def test_arrays_of_any_sides_are_cut_and_resized(shape, size, crop):
+    images = torch.full((2, *shape), 77, dtype=torch.uint8)
+    if crop is not None and crop > min(shape[1:]):
+        with pytest.raises(LabError, match="crop=8 is larger than the images of"):
+            fit_images(images, size, crop)
+    else:
+        sides = [size or crop] * 2 if size or crop else shape[1:]
+        fitted = fit_images(images, size, crop)
+        assert fitted.shape == (2, shape[0], *sides) and (fitted == 77).all()
+
+
 def test_oblong_images_give_their_central_square(tmp_path):
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 20:40] = 200
@@ -278,54 +293,7 @@ def test_oblong_images_give_their_central_square(tmp_path):
         decode_image(tmp_path / "wide.png", 10, crop=30)
 
 
-# --- the cache of many files ---
-
-
-def decode_until_killed(folder, parts):
-    settings.DATA_DIR, settings.PROFILE = folder, settings.PROFILES["lab"]
-    decode, done = folders.decode_files, []
-
-    def slow(*args):
-        done.append(1)
-        if len(done) > parts:
-            time.sleep(60)
-        return decode(*args)
-
-    folders.decode_files = slow
-    load_dataset("celeba")
-
-
-def test_a_killed_decoding_goes_on_where_it_stopped(lab, monkeypatch):
-    write_celeba(lab)
-    complete = load_dataset("celeba").images.clone()
-    (lab / "cache").rename(lab / "other")
-    monkeypatch.setattr(data, "PART_BYTES", 8 * 3 * 64**2)  # five parts of 8 images
-    process = multiprocessing.get_context("fork").Process(target=decode_until_killed, args=(lab, 3))
-    process.start()
-    deadline = time.time() + 30
-    while len(list(lab.glob("cache/.parts-*/0*.npz"))) < 3 and time.time() < deadline:
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    yesterday = time.time() - 100_000
-    for path in [*lab.glob("cache/.*"), *lab.glob("cache/.*/*")]:
-        os.utime(path, (yesterday, yesterday))
-    (folder,) = lab.glob("cache/.parts-*")
-    (folder / "00000008-8.npz").write_bytes(b"damaged")
-
-    decoded = []
-    decode = folders.decode_files
-    monkeypatch.setattr(folders, "decode_files", lambda *args: decoded.append(args[1][0]) or decode(*args))
-    assert torch.equal(load_dataset("celeba").images, complete)
-    assert decoded == ["000009.jpg", "000025.jpg", "000033.jpg"]  # the damaged part and the two that were missing
-    assert not list(lab.glob("cache/.*"))
-
-
-def test_without_a_writable_disk_faces_are_decoded_to_memory(lab):
-    write_celeba(lab)
-    (lab / "cache").write_text("a file where the cache should be")
-    with pytest.warns(UserWarning, match="No cache could be written"):
-        assert len(load_dataset("celeba")) == 40
+# --- memory ---
 
 
 def test_released_pages_come_back_and_changes_are_kept(lab):

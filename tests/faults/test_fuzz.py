@@ -1,6 +1,7 @@
 """Fuzz: files with damaged bytes, thousands for each reader, and properties that hold for any numbers."""
 
 import re
+import shutil
 import signal
 import warnings
 from argparse import Namespace
@@ -20,14 +21,17 @@ from vae_lib.attributes import mean_difference, orthogonalise
 from vae_lib.checks import LONGEST, LabError
 from vae_lib.cli import commands
 from vae_lib.cli.parser import build_parser, file_arguments
-from vae_lib.data import fit_images, folders, readers
-from vae_lib.data.cache import Block, cache_folder, cached, in_parts, part_path, save_part
-from vae_lib.engine.steps import learning_rate
+from vae_lib.data import DATASETS
+from vae_lib.data.cache import Block, cache_folder, cached
+from vae_lib.data.decoding import decode_files, decode_image
+from vae_lib.data.releases import read_cifar10_binary, read_idx
+from vae_lib.engine.schedule import learning_rate
 from vae_lib.latent import interpolate_codes
 from vae_lib.losses import elbo_loss, kl_divergence, reconstruction_error
 from vae_lib.models import FCVAE, ConvVAE
+from vae_lib.pretrained import train_or_load
 from vae_lib.storage import weights
-from vae_lib.training import TrainConfig, fit, stops_at, train_or_load
+from vae_lib.training import TrainConfig, early_stopping_epoch, fit
 
 VALUE = rb'\[[^][{}]*\]|\{[^][{}]*\}|\\?"\w*\\?"|[\w.+-]+'  # of JSON, also inside a string of JSON, or of a table
 OTHER_VALUES = (b"0", b"-1", b"7", b"1.5", b"NaN", b"1e999", b"null", b"true", b"[]", b"{}", b'""', b"[0]", b"9" * 9)
@@ -71,7 +75,7 @@ def idx(folder, tiny):
     write_idx(path, np.arange(5 * 7 * 6, dtype=np.uint8).reshape(5, 7, 6), pack=False)
 
     def read():
-        array = readers.read_idx(path)
+        array = read_idx(path)
         assert array.dtype == np.uint8 and 4 + 4 * array.ndim + array.size == path.stat().st_size
         assert np.array_equal(array.shape, np.frombuffer(path.read_bytes(), ">i4", array.ndim, 4))
 
@@ -83,17 +87,18 @@ def idx_gz(folder, tiny):
     write_idx(path, np.arange(5 * 7 * 6, dtype=np.uint8).reshape(5, 7, 6))
 
     def read():
-        assert readers.read_idx(path).dtype == np.uint8
+        assert read_idx(path).dtype == np.uint8
 
     return path, read
 
 
 def mnist_part(folder, name, pack):
     write_mnist(folder / "data", n=6, pack=pack)
-    files = readers.find_mnist()
+    mnist = DATASETS["mnist"]
+    files, _ = mnist.files()
 
     def read():
-        images, labels = readers.read_mnist(files, "train")
+        images, labels = mnist.read(files, "train")
         assert images.dtype == labels.dtype == np.uint8
         assert images.shape == (len(labels), 1, 28, 28) and labels.ndim == 1 and len(labels) and labels.max() <= 9
 
@@ -117,7 +122,7 @@ def cifar10(folder, tiny):
     path = folder / "cifar-10-batches-bin" / "test_batch.bin"
 
     def read():
-        records = readers.read_cifar10_binary(path)
+        records = read_cifar10_binary(path)
         assert records.dtype == np.uint8 and records.shape == (path.stat().st_size // 3073, 3073) and len(records)
         assert records[:, 0].max() <= 9
 
@@ -127,11 +132,13 @@ def cifar10(folder, tiny):
 def celeba_list(folder, name):
     write_celeba(folder / "data", parts=(0,) * 8 + (1,) * 3 + (2,) * 2)
 
+    celeba = DATASETS["celeba"]
+
     def read():
-        celeba = folders.find_celeba()
+        files, _ = celeba.files()
         assert "Smiling" in celeba.target_names
         for split in ("train", "val", "test"):
-            names, notes = celeba.choose(split)
+            names, notes = celeba.split(files, split)
             assert all((celeba.root / name).exists() for name in names) and all(note.isprintable() for note in notes)
             if names:
                 targets = celeba.read_targets(names)
@@ -153,15 +160,13 @@ def image_file(folder, name, **how):
     exif[0x0112] = 6  # turned
     picture(0, 40, 30).save(folder / name, exif=exif, **how)
     picture(1, 40, 30).save(folder / "whole.png")
-    images = folders.ImageFolder(folder, "", (), None, None)
 
     def read():
         """A damaged file is skipped, or decodes to some picture; the one beside it is decoded in any case."""
         warnings.filterwarnings("ignore", module=r"PIL\.")  # which would make another exception of it
-        names = [name, "whole.png"]
-        block = folders.decode_files(images, names, np.zeros((2, 0), np.int64), 16, None)
+        block = decode_files(folder, [name, "whole.png"], np.zeros((2, 0), np.int64), 16, None)
         assert block.images.dtype == np.uint8 and block.images.shape == (2 - len(block.skipped), 3, 16, 16)
-        assert np.array_equal(block.images[-1], folders.decode_image(folder / "whole.png", 16))
+        assert np.array_equal(block.images[-1], decode_image(folder / "whole.png", 16))
         if block.skipped:
             raise LabError(f"{folder}/{block.skipped[0]}")
 
@@ -189,14 +194,14 @@ BLOCK = Block(np.arange(6 * 64, dtype=np.uint8).reshape(6, 1, 8, 8), np.arange(6
 
 def cache_file(name):
     def read():
-        images, targets, skipped = cached("key", lambda: [BLOCK])
+        images, targets, skipped = cached("any", "key", lambda start: [BLOCK])
         assert images.dtype == np.uint8 and images.shape == BLOCK.images.shape
         assert targets.dtype == np.int64 and targets.shape == BLOCK.targets.shape
         assert isinstance(skipped, list) and all(isinstance(sentence, str) for sentence in skipped)
         torch.from_numpy(images), torch.from_numpy(targets)
 
     read()
-    return cache_folder() / "key" / name, read
+    return cache_folder() / "any-key" / name, read
 
 
 def cache_images(folder, tiny):
@@ -211,13 +216,27 @@ def cache_skipped(folder, tiny):
     return cache_file("skipped.json")
 
 
-def cache_part(folder, tiny):
-    path = part_path("key", 0, 7)
-    save_part(path, BLOCK)
+def cache_progress(folder, tiny):
+    """What an interrupted decoding has noted beside its images; it ends with the same images in any case."""
+    path, unfinished = folder / "progress.json", cache_folder() / ".any"
+
+    def decode(start, stop=False):
+        yield from [BLOCK, BLOCK][start // 7 :]
+        if stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cached("any", "key", lambda start: decode(start, stop=True))
+    shutil.copy(unfinished / "progress.json", path)
+    shutil.copytree(unfinished, folder / "unfinished")
 
     def read():
-        (again,) = in_parts("key", 7, lambda part: BLOCK, 7)
-        assert all(np.array_equal(a, b) for a, b in zip(again, BLOCK))  # zip keeps a checksum of each array
+        shutil.rmtree(cache_folder())
+        shutil.copytree(folder / "unfinished", unfinished)
+        shutil.copy(path, unfinished / "progress.json")
+        images, targets, skipped = cached("any", "key", decode)
+        assert np.array_equal(images, np.tile(BLOCK.images, (2, 1, 1, 1))) and len(skipped) == 2
+        assert np.array_equal(targets, np.tile(BLOCK.targets, 2))
 
     return path, read
 
@@ -342,7 +361,7 @@ READERS = [
     cache_images,
     cache_targets,
     cache_skipped,
-    cache_part,
+    cache_progress,
     pretrained_fc,
     pretrained_conv,
     info_of_a_model,
@@ -551,7 +570,7 @@ def test_mean_difference_is_the_difference_of_the_means(shape, data):
 def test_any_array_of_bytes_is_read_as_it_was_written(tmp_path, array, pack):
     path = tmp_path / ("a-idx.gz" if pack else "a-idx")
     write_idx(path, array, pack)
-    again = readers.read_idx(path)
+    again = read_idx(path)
     assert again.dtype == np.uint8 and again.shape == array.shape and np.array_equal(again, array)
 
 
@@ -559,9 +578,9 @@ def test_any_array_of_bytes_is_read_as_it_was_written(tmp_path, array, pack):
 @given(st.binary(max_size=64), st.booleans())
 def test_any_bytes_are_an_array_or_refused(tmp_path, content, marked):
     for name, read in (
-        ("a-idx", readers.read_idx),
-        ("a-idx.gz", readers.read_idx),
-        ("a.bin", readers.read_cifar10_binary),
+        ("a-idx", read_idx),
+        ("a-idx.gz", read_idx),
+        ("a.bin", read_cifar10_binary),
     ):
         path = tmp_path / name
         path.write_bytes((b"\x1f\x8b\x08\x00" if name.endswith("gz") else b"\x00\x00\x08") * marked + content)
@@ -569,15 +588,6 @@ def test_any_bytes_are_an_array_or_refused(tmp_path, content, marked):
             assert read(path).dtype == np.uint8
         except LabError as error:
             assert str(path) in str(error)
-
-
-@some
-@given(arrays(np.uint8, st.tuples(st.integers(1, 4), st.just(3073)), fill=st.integers(0, 255)))
-def test_any_records_of_cifar10_are_read_as_they_were_written(tmp_path, records):
-    records[:, 0] %= 10
-    records.tofile(tmp_path / "test_batch.bin")
-    images, labels = readers.read_cifar10([tmp_path / "test_batch.bin"], "test")
-    assert np.array_equal(labels, records[:, 0]) and np.array_equal(images.reshape(-1, 3072), records[:, 1:])
 
 
 @some
@@ -594,33 +604,12 @@ def test_early_stopping_follows_its_rule(losses, patience, min_delta):
         if last == 0 or losses[epoch - 1] < losses[last - 1] - min_delta:
             last = epoch
         if epoch - last == patience:
-            assert stops_at(losses, patience, min_delta) == epoch
+            assert early_stopping_epoch(losses, patience, min_delta) == epoch
             return
-    assert stops_at(losses, patience, min_delta) is None
+    assert early_stopping_epoch(losses, patience, min_delta) is None
 
 
 sizes = st.none() | st.integers(2, 24)
-
-
-@some
-@given(
-    st.integers(1, 3),
-    st.sampled_from([1, 3]),
-    st.integers(1, 20),
-    st.integers(1, 20),
-    sizes,
-    sizes,
-    st.integers(0, 255),
-)
-def test_images_are_cut_and_resized_to_what_was_asked(n, channels, height, width, size, crop, value):
-    images = torch.full((n, channels, height, width), value, dtype=torch.uint8)
-    if crop is not None and crop > min(height, width):
-        with pytest.raises(LabError, match="larger than the images"):
-            fit_images(images, size, crop)
-        return
-    fitted = fit_images(images, size, crop)
-    sides = (size, size) if size else (crop, crop) if crop else (height, width)
-    assert fitted.dtype == torch.uint8 and fitted.shape == (n, channels, *sides) and (fitted == value).all()
 
 
 @some
@@ -630,7 +619,7 @@ def test_photographs_are_cut_and_resized_to_what_was_asked(tmp_path, mode, width
     Image.new("RGB", (width, height), (200, 200, 200)).convert(mode).save(path)
     if crop is not None and crop > min(width, height):
         with pytest.raises(ValueError, match="smaller than the crop"):
-            folders.decode_image(path, size, crop)
+            decode_image(path, size, crop)
         return
-    image = folders.decode_image(path, size, crop)
+    image = decode_image(path, size, crop)
     assert image.dtype == np.uint8 and image.shape == (3, size, size) and np.abs(image.astype(int) - 200).max() <= 1

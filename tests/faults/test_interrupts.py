@@ -17,12 +17,13 @@ import torch
 from jupyter_client.manager import start_new_kernel
 
 from official_files import write_celeba
-from vae_lib import data, load_dataset, settings
-from vae_lib.data import ImageDataset
+from vae_lib import load_dataset, settings
+from vae_lib.data import ImageDataset, releases
 from vae_lib.data.cache import cache_folder, open_block
 from vae_lib.models import FCVAE
+from vae_lib.pretrained import save_pretrained
 from vae_lib.storage.files import WRITING, write_json
-from vae_lib.storage.weights import read_tensors, save_checkpoint, save_pretrained
+from vae_lib.storage.weights import read_tensors, save_checkpoint
 from vae_lib.training import TrainConfig, fit
 
 few_and_many = pytest.mark.parametrize("tries", [2, pytest.param(50, marks=pytest.mark.slow)])
@@ -60,7 +61,7 @@ def run(function, *arguments, kill_after=None):
 
 def build_cache(folder):
     settings.PROFILE, settings.DATA_DIR = settings.PROFILES["lab"], folder
-    data.PART_BYTES = 2**19  # some forty faces
+    releases.BLOCK_BYTES = 2**19  # some forty faces
     load_dataset("celeba")
 
 
@@ -70,7 +71,7 @@ def test_kill_while_the_cache_is_built(tries, tmp_path, use_profile, note):
     use_profile("lab")
     write_celeba(settings.DATA_DIR, parts=(0,) * 300 + (1,) * 6)
     whole = run(build_cache, settings.DATA_DIR)
-    (key,) = [path.name for path in cache_folder().iterdir()]
+    (key,) = [path.name for path in cache_folder().glob("[!.]*")]
     expected = load_dataset("celeba")
     moments, half_done = random.Random(0), 0
     for _ in range(tries):
@@ -81,7 +82,7 @@ def test_kill_while_the_cache_is_built(tries, tmp_path, use_profile, note):
         half_done += not built
         found = load_dataset("celeba")
         assert torch.equal(found.images, expected.images) and torch.equal(found.targets, expected.targets)
-        assert not list(cache_folder().glob(".parts-*"))
+        assert all(path.suffix == ".lock" for path in cache_folder().glob(".*"))
     assert half_done
     outcome = f"{half_done} hit before the end; no half cache, the next build goes on, same images"
     note("`kill -9` while the cache is built", tries, outcome)
@@ -263,7 +264,7 @@ class Kernel:
 
 
 CELLS = (
-    "import torch, vae_lib; from vae_lib import data; data.PART_BYTES = 2**19",
+    "import torch, vae_lib; from vae_lib.data import releases; releases.BLOCK_BYTES = 2**19",
     "faces = vae_lib.load_dataset('celeba', size=32); torch.manual_seed(0)",
     "model = vae_lib.ConvVAE((3, 32, 32), (8, 16), 8)",
     "record = vae_lib.fit(model, faces, None, vae_lib.TrainConfig(epochs=2, precision='float32'), progress=False)",

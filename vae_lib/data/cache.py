@@ -1,25 +1,24 @@
 """The cache: each dataset is decoded once, into DATA_DIR/cache/<key>/, and memory-mapped from there.
 
-Everything is written under a temporary name and renamed, so a folder <key> is whole or absent.
+One process decodes, under a lock; the others wait, and read. It writes to a hidden folder and renames it at the end, so
+a folder <key> is whole or absent. After an interruption, the next process goes on behind the last Block in the folder.
 """
 
 import io
 import json
+import math
 import os
 import shutil
-import uuid
 import warnings
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from vae_lib import settings
-from vae_lib.storage.files import reason, remove_leftovers, replacing
-
-BUILDING, PARTS = ".building-", ".parts-"  # begin the names of temporary folders
+from vae_lib.storage.files import reason
 
 
 class Block(NamedTuple):
@@ -30,43 +29,26 @@ class Block(NamedTuple):
     skipped: list[str]  # the files that gave no image, each with the reason
 
 
-def cached(key, decode):
-    """decode() -> an iterable of Blocks, kept as the folder `key` of the cache: -> one Block, memory-mapped.
+def cached(variant, stamp, decode):
+    """The images of a variant (dataset, split, size, crop), decoded once: -> a Block, memory-mapped from the cache.
 
-    Safe when two processes build it at once (the first rename wins, both read the same) and when one is killed
-    (only temporary folders are left, removed later). Without a writable disk, it works from memory.
+    decode(start) yields Blocks from file number `start` on, with one image at least. stamp changes when a file does.
+    What is in the cache is read without the lock. Where nothing can be written, the images are decoded to memory.
     """
-    folder = cache_folder() / key
-    block, problem = None, None
+    folder = cache_folder() / f"{variant}-{stamp}"
     try:
-        if (block := open_block(folder)) is not None:
+        if block := open_block(folder):
             return block
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        remove_leftovers(cache_folder(), BUILDING)
-        remove_leftovers(cache_folder(), PARTS, hours=24, keep=parts_folder(key))
-        if folder.exists() and open_block(folder) is None:  # damaged after it was written
-            shutil.rmtree(folder, ignore_errors=True)
-        temporary = cache_folder() / f"{BUILDING}{uuid.uuid4().hex}"
-        try:
-            temporary.mkdir()
-            write_blocks(temporary, decode())
-            os.rename(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        problem = reason(error)
-    with suppress(OSError):
-        block = open_block(folder)  # perhaps of another process, which was first: it is as good
-    if block is None:
+        with locked(cache_folder() / variant):
+            return open_block(folder) or build(folder, cache_folder() / f".{variant}", decode)
+    except (OSError, NotImplementedError) as error:  # the latter if the filesystem has no locks
         warnings.warn(
-            f"No cache could be written to {cache_folder()} ({problem}), so the images are decoded again each time; "
-            "make room there, or let somebody who may write there load the dataset once.",
+            f"No cache could be written to {cache_folder()} ({reason(error)}), so the images are decoded again each "
+            "time; make room there, or let somebody who may write there load the dataset once.",
             stacklevel=2,
         )
-        images, targets, skipped = zip(*decode())
-        block = Block(np.concatenate(images), np.concatenate(targets), list(chain.from_iterable(skipped)))
-    shutil.rmtree(parts_folder(key), ignore_errors=True)
-    return block
+    images, targets, skipped = zip(*decode(0))
+    return Block(np.concatenate(images), np.concatenate(targets), list(chain.from_iterable(skipped)))
 
 
 def cache_folder():
@@ -75,7 +57,7 @@ def cache_folder():
 
 
 def open_block(folder):
-    """What write_blocks wrote, or None if it is absent or damaged; OSError if the disk refuses.
+    """The Block in a folder of the cache, or None if it is absent or damaged; OSError if the disk refuses.
 
     Memory-mapped copy-on-write: pages are read on demand, the files cannot change.
     """
@@ -94,66 +76,84 @@ def open_block(folder):
         return None
 
 
-def write_blocks(folder, blocks):
-    """Write Blocks one after another, never all at once: images.npy, targets.npy, skipped.json."""
-    targets, skipped, n = [], [], 0
-    with open(folder / "images.npy", "wb") as file:
-        for block in blocks:
-            if file.tell() == 0:
-                write_header(file, (0, *block.images.shape[1:]))
-            file.write(np.ascontiguousarray(block.images))
-            targets.append(block.targets)
-            skipped += block.skipped
-            n += len(block.images)
-        file.seek(0)  # numpy leaves room in its header for the first side of the shape to grow
-        write_header(file, (n, *block.images.shape[1:]))
-    np.save(folder / "targets.npy", np.concatenate(targets))
-    (folder / "skipped.json").write_text(json.dumps(skipped), encoding="utf-8")
+def build(folder, unfinished, decode):
+    """Write what decode yields into the folder `unfinished`, then rename that to `folder`: -> the whole Block."""
+    n, skipped = progress(unfinished, folder.name)
+    if n == 0:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        for block in decode(n + len(skipped)):
+            unfinished.mkdir(exist_ok=True)
+            append(unfinished / "images.npy", block.images, n)
+            append(unfinished / "targets.npy", block.targets, n)
+            n, skipped = n + len(block.images), skipped + block.skipped
+            state = {"key": folder.name, "images": n, "skipped": skipped, "files": n + len(skipped)}
+            (unfinished / "progress.new").write_text(json.dumps(state), encoding="utf-8")
+            os.replace(unfinished / "progress.new", unfinished / "progress.json")
+        (unfinished / "skipped.json").write_text(json.dumps(skipped), encoding="utf-8")
+        if open_block(unfinished) is None:
+            raise OSError("what an interrupted process had decoded is damaged")
+        shutil.rmtree(folder, ignore_errors=True)  # it is damaged, if it is there
+        os.rename(unfinished, folder)
+    except OSError:
+        shutil.rmtree(unfinished, ignore_errors=True)  # it takes room on a disk that may be full
+        raise
+    return open_block(folder)
 
 
-def write_header(file, shape):
-    """The header of a .npy file of bytes."""
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+def append(path, rows, n):
+    """Write rows behind the first n rows of a .npy file, in place of all that follows them; the header comes last."""
+    header = io.BytesIO()  # as long for any n, since numpy leaves room in it
+    shape = {"shape": (n + len(rows), *rows.shape[1:])}
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(rows) | shape)
+    with open(path, "r+b" if n else "wb") as file:
+        file.seek(header.tell() + n * rows.itemsize * math.prod(rows.shape[1:]))
+        file.write(np.ascontiguousarray(rows))
+        file.truncate()
+        file.seek(0)
+        file.write(header.getvalue())
 
 
-def in_parts(key, n, decode_part, length):
-    """The Blocks decode_part(slice(0, length)), decode_part(slice(length, 2 * length)), ... of n files.
+def progress(unfinished, key):
+    """How far another process came before it was killed: -> (images, [files skipped]), (0, []) if that is of no use."""
+    try:
+        state = json.loads((unfinished / "progress.json").read_text(encoding="utf-8"))
+        n, skipped = int(state["images"]), [str(line) for line in state["skipped"]]
+        there = min(len(np.load(unfinished / name, mmap_mode="r")) for name in ("images.npy", "targets.npy"))
+        if state["key"] == key and state["files"] == n + len(skipped) and 0 < n <= there:
+            return n, skipped
+    except Exception:  # absent or damaged: then it raises almost anything
+        pass
+    return 0, []
 
-    Each is kept on disk until the folder `key` is there, so that a decoding that was killed goes on where it stopped.
-    While one part is being written, the next is decoded.
+
+@contextmanager
+def locked(path):
+    """Hold the lock of a path, a hidden file beside it. While another process holds it, wait, and say so.
+
+    OSError if it cannot be had. The lock of a killed process is free. The file stays: to delete it would be a race.
     """
-
-    def part(start):
-        try:
-            with open(part_path(key, start, length), "rb") as file, np.load(file) as arrays:
-                return Block(arrays["images"], arrays["targets"], arrays["skipped"].tolist())
-        except Exception:  # absent, or damaged: then it raises almost anything
-            return decode_part(slice(start, start + length))
-
-    with ThreadPoolExecutor(1) as background:
-        ahead = background.submit(part, 0)
-        for start in range(0, n, length):
-            block = ahead.result()
-            if start + length < n:
-                ahead = background.submit(part, start + length)
-            if not part_path(key, start, length).exists():
-                save_part(part_path(key, start, length), block)
-            yield block
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        print(f"Another process is making {path}; waiting for it.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def save_part(path, block):
-    """Keep a Block; a disk that is full or read-only costs only the chance to go on after a kill."""
-    buffer = io.BytesIO()  # since a zip file that cannot be written complains once more when it is deleted
-    np.savez(buffer, images=block.images, targets=block.targets, skipped=np.array(block.skipped, dtype=str))
-    with suppress(OSError), replacing(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
-
-
-def part_path(key, start, length):
-    """Where the part of `length` files from number `start` on lies."""
-    return parts_folder(key) / f"{start:08d}-{length}.npz"
-
-
-def parts_folder(key):
-    """Where the parts of an unfinished decoding lie."""
-    return cache_folder() / f"{PARTS}{key}"
+def make_once(folder, make):
+    """Make a folder, all or nothing, unless another process has made it: make(temporary) fills temporary/<its name>."""
+    temporary = folder.with_name(f".{folder.name}.unfinished")
+    with locked(folder):
+        if not folder.exists():
+            shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
+            try:
+                make(temporary)
+                os.rename(temporary / folder.name, folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)

@@ -15,21 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 CHUNK = 2_000  # images drawn at a time, to bound memory
 
-DIGIT_FONTS = (
-    "DejaVuSans",
-    "DejaVuSans-Bold",
-    "DejaVuSans-Oblique",
-    "DejaVuSansMono",
-    "DejaVuSerif",
-    "DejaVuSerif-Italic",
-    "STIXGeneral",
-    "STIXGeneralItalic",
-    "cmr10",
-    "cmss10",
-    "cmtt10",
-)
-
-SHAPES = ("disc", "square", "triangle", "star", "ring", "cross", "heart", "crescent", "hexagon", "bar")
+DIGIT_FONTS = [f"DejaVu{kind}" for kind in ("Sans", "Sans-Bold", "Sans-Oblique", "SansMono", "Serif", "Serif-Italic")]
+DIGIT_FONTS += ["STIXGeneral", "STIXGeneralItalic", "cmr10", "cmss10", "cmtt10"]
 TEXTURES = ("plain", "stripes", "checks")
 
 
@@ -109,9 +96,10 @@ def draw_objects(n, seed):
         f = {name: torch.tensor(v[part], dtype=torch.float32)[:, None, None] for name, v in factors.items()}
         u, v = object_coordinates(f)
         mask = torch.zeros_like(u)
-        for k, name in enumerate(SHAPES):
+        for k, inside in enumerate(INSIDE.values()):
             members = torch.from_numpy(shape[part] == k)
-            distance = inside_distance(name, u[members], v[members])
+            place = u[members], v[members]
+            distance = inside(*place, torch.hypot(*place))
             mask[members] = (distance * f["scale"][members] * 16 + 0.5).clamp(0, 1)  # one pixel of soft edge
         stripes, checks = torch.sin(9 * u) > 0, (torch.sin(7 * u) > 0) ^ (torch.sin(7 * v) > 0)
         dark = ((f["texture"] == 1) & stripes) | ((f["texture"] == 2) & checks)
@@ -132,33 +120,6 @@ def object_coordinates(factors):
     return (cos * dx + sin * dy) / factors["scale"], (cos * dy - sin * dx) / factors["scale"]
 
 
-def inside_distance(shape, u, v):
-    """Roughly the distance of a point to the edge of a shape of radius 1: positive inside, negative outside."""
-    r = torch.hypot(u, v)
-    match shape:
-        case "disc":
-            return 1 - r
-        case "square":
-            return 0.85 - torch.maximum(u.abs(), v.abs())
-        case "triangle":
-            return polygon(u, v, 3)
-        case "hexagon":
-            return polygon(u, v, 6)
-        case "star":
-            return (0.7 + 0.3 * torch.cos(5 * torch.atan2(u, -v)) - r) / 1.5
-        case "ring":
-            return 0.25 - (r - 0.75).abs()
-        case "cross":
-            return torch.maximum(bar(u, v, 0.3), bar(v, u, 0.3))
-        case "bar":
-            return bar(u, v, 0.35)
-        case "crescent":
-            return torch.minimum(1 - r, torch.hypot(u - 0.5, v) - 0.75)
-        case "heart":
-            lobes = 0.55 - torch.hypot(u.abs() - 0.45, v + 0.35)
-            return torch.maximum(lobes, torch.minimum((0.85 - u.abs() - v) / 1.41, v + 0.35))
-
-
 def polygon(u, v, corners):
     """Inside distance of a regular polygon with one corner up."""
     angles = [2 * math.pi * (k + 0.5) / corners for k in range(corners)]
@@ -169,6 +130,27 @@ def polygon(u, v, corners):
 def bar(u, v, half_width):
     """Inside distance of a bar along u."""
     return torch.minimum(1 - u.abs(), half_width - v.abs())
+
+
+def heart(u, v):
+    """Inside distance of a heart: two lobes, and a wedge below them."""
+    lobes = 0.55 - torch.hypot(u.abs() - 0.45, v + 0.35)
+    return torch.maximum(lobes, torch.minimum((0.85 - u.abs() - v) / 1.41, v + 0.35))
+
+
+INSIDE = {  # roughly the distance of a point to the edge of a shape of radius 1: positive inside; r = hypot(u, v)
+    "disc": lambda u, v, r: 1 - r,
+    "square": lambda u, v, r: 0.85 - torch.maximum(u.abs(), v.abs()),
+    "triangle": lambda u, v, r: polygon(u, v, 3),
+    "star": lambda u, v, r: (0.7 + 0.3 * torch.cos(5 * torch.atan2(u, -v)) - r) / 1.5,
+    "ring": lambda u, v, r: 0.25 - (r - 0.75).abs(),
+    "cross": lambda u, v, r: torch.maximum(bar(u, v, 0.3), bar(v, u, 0.3)),
+    "heart": lambda u, v, r: heart(u, v),
+    "crescent": lambda u, v, r: torch.minimum(1 - r, torch.hypot(u - 0.5, v) - 0.75),
+    "hexagon": lambda u, v, r: polygon(u, v, 6),
+    "bar": lambda u, v, r: bar(u, v, 0.35),
+}
+SHAPES = tuple(INSIDE)
 
 
 def hue_to_rgb(hue):

@@ -1,4 +1,4 @@
-"""Procedural faces with attributes that are really drawn: the stand-in for CelebA and FFHQ (see synthetic.py)."""
+"""Procedural faces with attributes that are really drawn: the stand-in for CelebA and FFHQ (see drawn.py)."""
 
 from functools import lru_cache
 
@@ -9,18 +9,8 @@ from vae_lib.checks import LabError, near_names
 from vae_lib.data.drawn import hue_to_rgb, to_uint8
 
 FACE_ATTRIBUTES = (
-    "Bangs",
-    "Black_Hair",
-    "Blond_Hair",
-    "Bushy_Eyebrows",
-    "Eyeglasses",
-    "Male",
-    "Mouth_Slightly_Open",
-    "Mustache",
-    "Pale_Skin",
-    "Smiling",
-    "Wearing_Hat",
-    "Wearing_Lipstick",
+    *("Bangs", "Black_Hair", "Blond_Hair", "Bushy_Eyebrows", "Eyeglasses", "Male", "Mouth_Slightly_Open"),
+    *("Mustache", "Pale_Skin", "Smiling", "Wearing_Hat", "Wearing_Lipstick"),
 )
 SKIN = torch.tensor([[0.98, 0.86, 0.79], [0.87, 0.65, 0.51], [0.45, 0.29, 0.21]])  # pale, medium, dark
 HAIR = torch.tensor([[0.10, 0.09, 0.10], [0.40, 0.25, 0.15], [0.88, 0.74, 0.44]])  # black, brown, blond
