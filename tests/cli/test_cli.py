@@ -24,14 +24,16 @@ from vae_lib import (
     interpolate,
     load_dataset,
     load_pretrained,
+    pretrained,
     settings,
     to_float,
 )
+from vae_lib.classifier import AttributeClassifier
+from vae_lib.cli.commands import COMMANDS
 from vae_lib.cli.images import read_photos
-from vae_lib.cli.parser import COMMANDS, build_parser, main, parse
-from vae_lib.models import AttributeClassifier
-from vae_lib.storage.weights import read_tensors, save_pretrained
-from vae_lib.training import losses_on
+from vae_lib.cli.parser import build_parser, main, parse
+from vae_lib.pretrained import save_pretrained
+from vae_lib.storage.weights import read_tensors
 
 SHIPPED = settings.REPOSITORY / "data" / "pretrained"
 SMALL = shlex.split(
@@ -114,16 +116,15 @@ def test_temperature(here, tiny_model):
 
 def test_single_files(here, tiny_model):
     assert main(["generate", "--model", tiny_model, "--samples", "3", "--out", "some/faces"]) == 0
-    assert sorted(os.listdir(here / "some")) == ["faces"]
-    assert sorted(os.listdir(here / "some/faces")) == ["000.png", "001.png", "002.png"]
+    assert sorted(os.listdir("some")) == ["faces"]
+    assert sorted(os.listdir("some/faces")) == ["000.png", "001.png", "002.png"]
     model, _ = load_pretrained(tiny_model)
     drawn = as_pixels(model.sample(3, torch.Generator().manual_seed(0)))
-    assert np.abs(np.asarray(Image.open(here / "some/faces/002.png")) - drawn[2]).max() <= 1
-
-
-def test_single_files_of_rows(here, tiny_model):
+    assert np.abs(np.asarray(Image.open("some/faces/002.png")) - drawn[2]).max() <= 1
     main(["interpolate", "--model", tiny_model, "--samples", "2", "--steps", "3", "--out", "walks"])
     assert sorted(os.listdir("walks")) == [f"{i:03}_{j:02}.png" for i in range(2) for j in range(3)]
+    drawn = as_pixels(model.sample(4, torch.Generator().manual_seed(0)))  # the ends of the walks
+    assert np.abs(np.asarray(Image.open("walks/001_02.png")) - drawn[3]).max() <= 1
 
 
 def test_a_full_folder_is_refused_an_old_picture_replaced(here, tiny_model, capsys):
@@ -133,7 +134,6 @@ def test_a_full_folder_is_refused_an_old_picture_replaced(here, tiny_model, caps
     (here / "old.png").write_text("old")
     assert main(["generate", "--model", tiny_model, "--out", "old.png"]) == 0
     assert Image.open("old.png").size[0] > 64 and os.listdir("full") == ["note.txt"]
-    assert ".png" in fails(capsys, "generate", "--model", tiny_model, "--out", "faces.jpg")
 
 
 @pytest.mark.parametrize("kind", ["lerp", "slerp"])
@@ -153,11 +153,9 @@ def test_without_takes_the_others_out(here, tiny_model, capsys):
     main(["manipulate", *flags, "--out", "with.png"])
     main(["manipulate", *flags, "--without", "Male", "Male", "--out", "without.png"])
     model, _ = load_pretrained(tiny_model)
-    z = (
-        torch.randn(1, 4, generator=torch.Generator().manual_seed(0))
-        + torch.tensor([[-2.0], [0], [2]]) * torch.eye(4)[1]
-    )
-    expected = as_pixels(model.decode(z).detach())
+    z = torch.randn(1, 4, generator=torch.Generator().manual_seed(0))
+    moved = z + torch.tensor([[-2.0], [0], [2]]) * torch.eye(4)[1]
+    expected = as_pixels(model.decode(moved).detach())
     assert np.abs(tiles("without.png", 16, 8, 1, 3)[0] - expected).max() <= 1
     assert np.abs(tiles("with.png", 16, 8, 1, 3)[0] - expected).max() > 1
     assert "leaves nothing" in fails(capsys, "manipulate", *flags, "--without", "Smiling")
@@ -184,12 +182,8 @@ def test_photos_and_folders_of_them(here, tiny_model, capsys):
     (here / "album" / "notes.txt").write_text("no photo")
     assert main(["reconstruct", "album", "album/b.png", "--model", tiny_model, "--out", "three.png"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert (
-        out[0].startswith("album/a.JPG: its centre square, 20x20")
-        and out[1].startswith("album/b.png")
-        and "30x30" in out[1]
-    )
-    assert "eyes at mid-height" in out[3]
+    assert out[0].startswith("album/a.JPG: its centre square, 20x20")
+    assert out[1].startswith("album/b.png: its centre square, 30x30") and "eyes at mid-height" in out[3]
     upper = tiles("three.png", 16, 8, 2, 3)[0]
     square = Image.fromarray(PATTERN).resize((16, 16), Image.Resampling.BILINEAR, (0, 5, 30, 35))
     assert np.abs(upper[1] - np.asarray(square)).max() <= 1 and (upper[1] == upper[2]).all()
@@ -249,9 +243,8 @@ def test_attributes_that_are_not_there(here, tiny_model, capsys, tmp_path):
 
 
 def test_an_autoencoder_has_no_prior(here, capsys, tmp_path):
-    path = save_pretrained(
-        tmp_path / "ae.safetensors", model := Autoencoder((1, 4, 4), (8,), 2), {"model": model.config}
-    )
+    model = Autoencoder((1, 4, 4), (8,), 2)
+    path = save_pretrained(tmp_path / "ae.safetensors", model, {"model": model.config})
     for command in ("generate", "interpolate"):
         assert "no prior to draw from" in fails(capsys, command, "--model", path)
     assert "name a dataset with --data" in fails(capsys, "reconstruct", "--model", path)
@@ -283,7 +276,7 @@ def test_info(here, capsys, monkeypatch):
 # --- what is typed ---
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [run.__name__ for run in COMMANDS])
 def test_help_names_flags_and_its_examples_parse(command, capsys):
     with pytest.raises(SystemExit) as exit:
         main([command, "--help"])
@@ -296,8 +289,6 @@ def test_help_names_flags_and_its_examples_parse(command, capsys):
         "interpolate": ["PHOTO", "--steps", "--kind", "--seed", "--out", "centre square"],
         "manipulate": ["PHOTO", "--attribute", "--weights", "--without", "--out", "centre square"],
         "info": ["--model"],
-        "benchmark": ["--models", "--turns", "--images", "--out", "cifar10-conv-p1"],
-        "growth": ["--out"],
     }
     assert exit.value.code == 0 and all(flag in text for flag in flags[command])
     examples = [line for line in text.splitlines() if line.startswith("  vae ")]
@@ -395,7 +386,7 @@ def test_train_writes_what_was_asked_and_never_overwrites(here, capsys):
     train = load_dataset("celeba", "train", 16, 100, 40)
     assert record["vectors"]["Smiling"] == pytest.approx(attribute_vector(model, train, "Smiling").tolist(), abs=0.02)
     test = load_dataset("celeba", "test", 16, 100, 40)
-    assert record["test"] == losses_on(test, model, TrainConfig(**record["config"]))  # of the weights as saved
+    assert record["test"] == pretrained.test_losses(model, test, record)  # of the weights as saved
     assert f"{record['test']['one_sample'][0]:.2f}" in out
     (line,) = (line for line in out.splitlines() if line.startswith("next: vae "))
     assert main([*shlex.split(line)[2:], "--out", "next.png"]) == 0
@@ -491,8 +482,7 @@ def test_places_that_cannot_be_written(here, tiny_model, capsys, name):
 
 
 FULL = {
-    "grid": ["generate", "--samples", "4", "--out", "faces.png"],
-    "files": ["generate", "--samples", "4", "--out", "faces"],
+    "pictures": ["generate", "--samples", "4", "--out", "faces"],
     "weights": [*SMALL, "--out", "faces.safetensors"],
 }
 
@@ -509,12 +499,3 @@ def test_a_full_disk_leaves_nothing(here, arguments):
     _, err = process.communicate()
     assert process.returncode == 1 and os.listdir(here) == []
     assert err.count("\n") == 1 and err.startswith("vae: faces") and "File too large" in err
-
-
-def test_an_interrupted_folder_is_not_there(here, tiny_model, monkeypatch, capsys):
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    assert "No space left" in fails(capsys, "generate", "--model", tiny_model, "--out", "faces")
-    assert os.listdir(here) == []

@@ -1,13 +1,15 @@
-"""Photos in, PNG files out: what the commands read and write."""
+"""What the commands read and write: photos in, pictures out, and what --out may be."""
 
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as transforms
 
 from vae_lib.checks import LabError
-from vae_lib.data import folders
+from vae_lib.data.decoding import SUFFIXES, decode_image, is_image_name
 from vae_lib.plots import to_png
 from vae_lib.storage.files import replacing, writing
 
@@ -18,15 +20,12 @@ def list_photos(paths):
     """The paths, each folder replaced by the images that lie in it, sorted. LabError if there is nothing."""
     photos = []
     for path in map(Path, paths):
-        if path.is_dir():
-            found = sorted(file for file in path.iterdir() if folders.is_image_name(file.name))
-            if not found:
-                raise LabError(f"The folder {path} holds no images ({', '.join(folders.SUFFIXES)}); name another.")
-            photos += found
-        elif path.exists():
-            photos.append(path)
-        else:
+        if not path.exists():
             raise LabError(f"There is no photo {path}; check the name.")
+        found = sorted(file for file in path.iterdir() if is_image_name(file.name)) if path.is_dir() else [path]
+        if not found:
+            raise LabError(f"The folder {path} holds no images ({', '.join(SUFFIXES)}); name another.")
+        photos += found
     return photos
 
 
@@ -39,7 +38,7 @@ def read_photos(paths, image_shape):
     images = []
     for path in list_photos(paths):
         try:
-            image = torch.tensor(folders.decode_image(path, size))
+            image = torch.tensor(decode_image(path, size))
         except LabError:
             raise
         except ValueError as error:
@@ -53,7 +52,29 @@ def read_photos(paths, image_shape):
     return torch.stack(images)
 
 
-def check_out(out, photos=()):
+def save_pictures(out, grid, columns, singles):
+    """Write a grid of images (N, C, H, W) to the PNG file `out`, or single ones into the folder `out`.
+
+    singles (N, C, H, W) are called 000.png, 001.png, ...; (rows, columns, C, H, W) 000_00.png, 000_01.png, ...
+    All or nothing; prints the path. A file there is replaced. LabError if the disk refuses.
+    """
+    if not torch.isfinite(grid).all():  # it holds the single ones, too
+        raise LabError("The pictures hold values that are not numbers; use smaller weights or a smaller temperature.")
+    with writing(out), replacing(out.absolute()) as temporary:
+        if out.suffix:
+            temporary.write_bytes(to_png(grid, columns, GRID_PIXELS))
+        else:
+            temporary.mkdir()
+            for place in np.ndindex(singles.shape[:-3]):
+                name = "_".join(f"{number:0{3 - k}}" for k, number in enumerate(place))  # three digits, then two
+                (temporary / f"{name}.png").write_bytes(to_png(singles[place][None], columns=1, pixels=1))
+    print(f"written: {out}")
+
+
+# --- the checks of --out, before any work ---
+
+
+def check_pictures_out(out, photos=()):
     """LabError unless pictures can go there: a .png file that is no photo, or a folder that is empty or new."""
     if not out.name or (out.suffix and out.suffix.lower() != ".png"):
         raise LabError(f"--out {out}: give a name that ends in .png, for a grid, or a new folder, for single files.")
@@ -65,25 +86,19 @@ def check_out(out, photos=()):
         raise LabError(f"--out {out} would overwrite that photo; choose another name.")
 
 
-def numbered(images):
-    """A name for each picture: 000, 001, ... for (N, C, H, W); 000_00, 000_01, ... for (rows, columns, C, H, W)."""
-    if images.ndim == 4:
-        return {f"{i:03}": image for i, image in enumerate(images)}
-    return {f"{i:03}_{j:02}": image for i, row in enumerate(images) for j, image in enumerate(row)}
+def check_weights_out(out):
+    """LabError unless new weights can be written there."""
+    check_file_out(out, ".safetensors")
+    if out.exists():
+        raise LabError(f"{out} is there already and is never overwritten; choose another --out, or delete it.")
 
 
-def save_pictures(out, grid, columns, singles):
-    """Write a grid of images (N, C, H, W) to the PNG file `out`, or {name: image (C, H, W)} to the folder `out`.
-
-    All or nothing; prints the path. A file there is replaced. LabError if the disk refuses.
-    """
-    if not torch.isfinite(grid).all():  # it holds the single ones, too
-        raise LabError("The pictures hold values that are not numbers; use smaller weights or a smaller temperature.")
-    with writing(out), replacing(out.absolute()) as temporary:
-        if out.suffix:
-            temporary.write_bytes(to_png(grid, columns, GRID_PIXELS))
-        else:
-            temporary.mkdir()
-            for name, image in singles.items():
-                (temporary / f"{name}.png").write_bytes(to_png(image[None], columns=1, pixels=1))
-    print(f"written: {out}")
+def check_file_out(out, suffix):
+    """LabError unless a file of this kind can be written there."""
+    if out.suffix != suffix:
+        raise LabError(f"--out {out}: give a file name that ends in {suffix}.")
+    if out.is_dir():
+        raise LabError(f"--out {out} is a folder; give the name of a file.")
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out.parent).close()

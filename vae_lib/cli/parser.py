@@ -1,7 +1,8 @@
-"""The command line: what its commands take. What they do is in commands.py."""
+"""The command line `vae`: flags and exit codes. What the commands do, and the help of each, is in commands.py."""
 
 import argparse
 import dataclasses
+import inspect
 import json
 import math
 import sys
@@ -10,11 +11,10 @@ from pathlib import Path
 
 from torch import OutOfMemoryError
 
-from vae_lib import speed
 from vae_lib.checks import LabError, near_names
 from vae_lib.cli import commands
 from vae_lib.data import DATASETS, SPLITS
-from vae_lib.latent import KINDS
+from vae_lib.latent import INTERPOLATIONS
 from vae_lib.models import ACTIVATIONS
 from vae_lib.storage.files import reason
 from vae_lib.training import TrainConfig
@@ -28,52 +28,12 @@ EPILOG = """exit codes:
   130  interrupted with Ctrl-C
 
 vae COMMAND --help shows the flags of a command, and examples."""
-PHOTO_HELP = """Of each photo the centre square is used. For a model of faces, the face should fill it as in CelebA:
-eyes at mid-height, a bit more than a quarter of the square's side apart; crop the photo first if it does not."""
-COMMANDS = {
-    "train": ("train a model", "The checkpoint beside --out keeps finished epochs; the same command goes on from it."),
-    "generate": ("make pictures from draws of the prior", ""),
-    "reconstruct": ("encode and decode photos or images of a dataset", PHOTO_HELP),
-    "interpolate": ("walk between two photos, or between draws of the prior", PHOTO_HELP),
-    "manipulate": ("change an attribute of photos, or of draws of the prior", PHOTO_HELP),
-    "info": ("what is here: machine, data and models, or one model", ""),
-    "benchmark": (
-        "measure the training loop against a plain one",
-        "Ours and a textbook's loop (PIL images, ToTensor, DataLoader, float32) train the same models in turns, from\n"
-        "the same weights, on the same images, with a constant learning rate, no mirroring, no workers. What it takes\n"
-        "to decode files into our cache, once, is not counted. Some minutes; leave the machine alone meanwhile.",
-    ),
-    "growth": ("measure how the cost of training grows with data and model", "The pixels are random."),
-}
-EXAMPLES = {
-    "train": (
-        "vae train --data mnist --model fc --hidden 400 --latent 20 --likelihood bce --epochs 10",
-        "vae train --data celeba --channels 32 64 128 256 --batch-norm --out runs/faces.safetensors",
-        "vae train --config faces.toml --epochs 5",
-    ),
-    "generate": (
-        "vae generate --samples 16 --out faces.png",
-        "vae generate --model mnist-vae-z20 --temperature 0.7 --out digits/",
-    ),
-    "reconstruct": (
-        "vae reconstruct me.jpg you.png --out both.png",
-        "vae reconstruct --model cifar10-conv-best --split test --samples 10",
-    ),
-    "interpolate": (
-        "vae interpolate me.jpg you.png --steps 8 --out walk.png",
-        "vae interpolate --samples 4 --kind slerp",
-    ),
-    "manipulate": (
-        "vae manipulate --attribute Smiling --samples 8 --out smile.png",
-        "vae manipulate me.jpg --attribute Eyeglasses --without Male Young --weights -2 0 2",
-    ),
-    "info": ("vae info", "vae info --model celeba64-conv"),
-    "benchmark": ("vae benchmark", "vae benchmark --models cifar10-conv-p2 mnist-vae-z20 --turns 9"),
-    "growth": ("vae growth", "vae growth --out figures/cost_growth.png"),
-}
+PHOTO_HELP = """image files or folders, named before the flags. Of each photo the centre square is used. For a model of
+faces, the face should fill it as in CelebA: eyes at mid-height, a bit more than a quarter of the square's side apart;
+crop the photo first if it does not"""
 MODEL_HELP = "name of a shipped model, or a .safetensors file"
 OUT_HELP = "a .png for one grid, or a new folder for single files of the model's size"
-TRAIN_HELP = {
+TRAIN_HELP = {  # of the flags that are the fields of TrainConfig
     "batch_size": "images in a step",
     "lr": "learning rate",
     "epochs": "epochs at most; early stopping may end before",
@@ -87,170 +47,7 @@ TRAIN_HELP = {
     "seed": "of weights, order and noise",
     "precision": "float32, bfloat16, or auto: whichever is faster",
 }
-
-
-def whole(least, most=2**32 - 1):
-    """The argparse type of whole numbers in a range."""
-
-    def whole_number(text):
-        if not least <= (value := int(text)) <= most:
-            raise argparse.ArgumentTypeError(f"{value} is not between {least} and {most}")
-        return value
-
-    return whole_number
-
-
-def number(text):
-    """The argparse type of numbers that are finite."""
-    if not math.isfinite(value := float(text)):
-        raise argparse.ArgumentTypeError(f"{text} is not finite")
-    return value
-
-
-def add_train_flags(parser):
-    """What train takes; the training itself is configured by the fields of TrainConfig."""
-    parser.add_argument("--data", choices=DATASETS, default="celeba", help="the dataset (default %(default)s)")
-    parser.add_argument("--size", type=whole(2), help="side to resize the images to (default: of the dataset)")
-    parser.add_argument("--crop", type=whole(1), help="side of the centre square that is cut out before")
-    parser.add_argument("--limit", type=whole(1), help="only the first images of each split")
-    parser.add_argument(
-        "--model", choices=commands.MODELS, default="conv", help="the kind of model (default %(default)s)"
-    )
-    parser.add_argument("--channels", type=whole(1), nargs="+", help="of the convolutions (conv; default 32 64 128)")
-    parser.add_argument("--hidden", type=whole(1), nargs="+", help="layer sizes (fc, autoencoder; default 512 256)")
-    parser.add_argument("--latent", type=whole(1), help="latent dimensions (default 128)")
-    parser.add_argument("--batch-norm", action=argparse.BooleanOptionalAction, help="batch normalisation (conv)")
-    parser.add_argument("--activation", choices=ACTIVATIONS, help="after each convolution (conv; default relu)")
-    parser.add_argument("--centre", type=number, help="subtracted from the pixels (default 0.5; mnist 0)")
-    for field in dataclasses.fields(TrainConfig):
-        flag, text = f"--{field.name.replace('_', '-')}", TRAIN_HELP[field.name]
-        if field.type is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default, help=text)
-        else:
-            kind = {int: whole(0), float: number, str: str}[field.type]
-            parser.add_argument(flag, type=kind, default=field.default, help=f"{text} (default %(default)s)")
-    parser.add_argument("--config", type=Path, help="a .toml or .json file of these flags, as batch_size = 64")
-    parser.add_argument("--out", help="a new .safetensors file (default runs/DATA-MODEL.safetensors)")
-
-
-# --- the configuration file of train ---
-
-
-def file_arguments(path):
-    """A configuration file, TOML or JSON, as the flags that say the same: -> list of arguments.
-
-    LabError for a file that is neither, an unknown key (near ones are named), or a value that the flag does not take.
-    """
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    add_train_flags(parser)
-    known = vars(parser.parse_args([])).keys() - {"config"}
-    arguments = []
-    for key, value in read_config(path).items():
-        if key not in known:
-            raise LabError(
-                f"{path} has the unknown key {key!r}; known are, for example: {near_names(key, sorted(known))}."
-            )
-        flags = as_flags(key, value)
-        try:
-            parsed, rest = parser.parse_known_args(flags)
-        except argparse.ArgumentError as error:
-            raise LabError(f"{path}: {key} = {value!r} cannot be used: {error.message}.") from None
-        if rest or getattr(parsed, key) != value:
-            raise LabError(f"{path}: {key} = {value!r} is of the wrong type; `vae train --help` shows what it takes.")
-        arguments += flags
-    return arguments
-
-
-def read_config(path):
-    """The top level of a .toml or .json file as a dict."""
-    readers = {".toml": tomllib.loads, ".json": json.loads}
-    if path.suffix not in readers:
-        raise LabError(f"--config {path}: give a file that ends in .toml or .json.")
-    try:
-        values = readers[path.suffix](path.read_text(encoding="utf-8-sig"))  # Notepad puts a mark before the text
-    except (OSError, ValueError, RecursionError) as error:
-        raise LabError(f"{path} cannot be read ({reason(error)}); correct it, or give the flags instead.") from None
-    if not isinstance(values, dict):
-        raise LabError(f"{path} holds no keys and values; write for example " + '{"epochs": 5}.')
-    return values
-
-
-def as_flags(key, value):
-    """One entry of a configuration file as arguments: a list becomes several, a boolean --x or --no-x."""
-    name = key.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{name}" if value else f"--no-{name}"]
-    if isinstance(value, list):
-        return [f"--{name}", *map(str, value)]
-    return [f"--{name}={value}"]
-
-
-def add_picture_flags(parser, out, samples, photos=True):
-    """What the commands that make pictures have in common; samples: how many by default, and of what."""
-    if photos:
-        parser.add_argument("photos", nargs="*", metavar="PHOTO", help="image files or folders, named before the flags")
-    n, what = samples
-    parser.add_argument("--model", default="celeba64-conv", help=f"{MODEL_HELP} (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=out, help=f"{OUT_HELP} (default %(default)s)")
-    parser.add_argument("--samples", type=whole(1, 1000), default=n, metavar="N", help=f"{what} (default %(default)s)")
-
-
-def build_parser():
-    """The parser of the command line; `args.run` is the function of the command."""
-    options = {"formatter_class": argparse.RawDescriptionHelpFormatter}
-    parser = argparse.ArgumentParser("vae", description=DESCRIPTION, epilog=EPILOG, **options)
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    added = {}
-    for name, (text, notes) in COMMANDS.items():
-        description = f"{text[0].upper()}{text[1:]}.\n{notes}"
-        examples = "\n  ".join(("examples:", *EXAMPLES[name]))
-        added[name] = subparsers.add_parser(name, help=text, description=description, epilog=examples, **options)
-        added[name].set_defaults(run=getattr(commands, name))
-    train, generate, reconstruct, interpolate, manipulate, info, benchmark, growth = added.values()
-    add_train_flags(train)
-    add_picture_flags(generate, Path("faces.png"), (16, "number of pictures"), photos=False)
-    generate.add_argument("--temperature", type=number, default=1.0, help="factor of the draws (default %(default)s)")
-    add_picture_flags(reconstruct, Path("reconstructions.png"), (8, "without photos: how many images of a dataset"))
-    reconstruct.add_argument("--data", choices=DATASETS, help="which dataset (default: the one of the model)")
-    reconstruct.add_argument("--split", choices=SPLITS, default="test", help="which part of it (default %(default)s)")
-    add_picture_flags(interpolate, Path("walks.png"), (8, "without photos: how many walks, between two draws each"))
-    interpolate.add_argument("--steps", type=whole(2, 1000), default=10, help="pictures a walk (default %(default)s)")
-    interpolate.add_argument("--kind", choices=KINDS, default="lerp", help="line or arc (default %(default)s)")
-    add_picture_flags(manipulate, Path("manipulated.png"), (8, "without photos: how many draws of the prior"))
-    manipulate.add_argument("--attribute", required=True, help="such as Smiling; `vae info --model ...` lists them")
-    manipulate.add_argument(
-        "--weights",
-        type=number,
-        nargs="+",
-        metavar="W",
-        default=[-3, -2, -1, 0, 1, 2, 3, 4],
-        help="how often the attribute's vector is added (default -3 -2 -1 0 1 2 3 4)",
-    )
-    manipulate.add_argument(
-        "--without", nargs="+", default=[], metavar="ATTRIBUTE", help="attributes that are not to change with it"
-    )
-    info.add_argument("--model", help=f"{MODEL_HELP} (default: an overview of all)")
-    names = {"nargs": "+", "metavar": "NAME", "choices": speed.IMAGES}
-    benchmark.add_argument("--models", **names, help=f"some of {', '.join(speed.IMAGES)} (default: all)")
-    benchmark.add_argument(
-        "--turns", type=whole(1, 1000), default=7, help="epochs that are timed (default %(default)s)"
-    )
-    benchmark.add_argument("--images", type=whole(2), help="in an epoch (default: a few seconds' worth; GPU: all)")
-    benchmark.add_argument("--out", type=Path, default="runs/benchmark.json", help="a .json file (default %(default)s)")
-    help_text = "a .png file; the numbers go beside it as .json (default %(default)s)"
-    growth.add_argument("--out", type=Path, default="runs/cost_growth.png", help=help_text)
-    for command in (generate, interpolate, manipulate):
-        command.add_argument("--seed", type=whole(0), default=0, help="of the draws (default %(default)s)")
-    return parser
-
-
-def parse(argv):
-    """The arguments of the command line; those of a --config file count where no flag says otherwise."""
-    args = build_parser().parse_args(argv)
-    if getattr(args, "config", None):
-        command, *flags = argv
-        args = build_parser().parse_args([command, *file_arguments(args.config), *flags])  # the last one wins
-    return args
+RAW = argparse.RawDescriptionHelpFormatter  # keeps the line breaks of these texts
 
 
 def main(argv=None):
@@ -275,5 +72,155 @@ def main(argv=None):
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def parse(argv):
+    """The arguments of the command line; those of a --config file count where no flag says otherwise."""
+    args = build_parser().parse_args(argv)
+    if getattr(args, "config", None):
+        command, *flags = argv
+        args = build_parser().parse_args([command, *file_arguments(args.config), *flags])  # the last one wins
+    return args
+
+
+# --- the flags ---
+
+
+def build_parser():
+    """The parser of the command line; `args.run` is the function of the command, whose docstring is its help."""
+    parser = argparse.ArgumentParser("vae", description=DESCRIPTION, epilog=EPILOG, formatter_class=RAW)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    flags = {}
+    for run in commands.COMMANDS:
+        text = inspect.getdoc(run) or ""  # python -OO drops it
+        command = subparsers.add_parser(run.__name__, help=text.split(".\n")[0], description=text, formatter_class=RAW)
+        command.set_defaults(run=run)
+        flags[run] = command.add_argument
+    add_train_flags(flags[commands.train])
+
+    flag = flags[commands.generate]
+    add_picture_flags(flag, "faces.png", 16, "number of pictures", photos=False)
+    flag("--temperature", type=number, default=1.0, help="factor of the draws (default %(default)s)")
+
+    flag = flags[commands.reconstruct]
+    add_picture_flags(flag, "reconstructions.png", 8, "without photos: how many images of a dataset", seed=False)
+    flag("--data", choices=DATASETS, help="which dataset (default: the one of the model)")
+    flag("--split", choices=SPLITS, default="test", help="which part of it (default %(default)s)")
+
+    flag = flags[commands.interpolate]
+    add_picture_flags(flag, "walks.png", 8, "without photos: how many walks, between two draws each")
+    flag("--steps", type=whole(2, 1000), default=10, help="pictures a walk (default %(default)s)")
+    flag("--kind", choices=INTERPOLATIONS, default="lerp", help="line or arc (default %(default)s)")
+
+    flag = flags[commands.manipulate]
+    add_picture_flags(flag, "manipulated.png", 8, "without photos: how many draws of the prior")
+    flag("--attribute", required=True, help="such as Smiling; `vae info --model ...` lists them")
+    text = "how often the attribute's vector is added (default -3 -2 -1 0 1 2 3 4)"
+    flag("--weights", type=number, nargs="+", metavar="W", default=[-3, -2, -1, 0, 1, 2, 3, 4], help=text)
+    flag("--without", nargs="+", default=[], metavar="ATTRIBUTE", help="attributes that are not to change with it")
+
+    flags[commands.info]("--model", help=f"{MODEL_HELP} (default: an overview of all)")
+    return parser
+
+
+def add_train_flags(flag):
+    """What train takes, added by `flag` (a parser's add_argument); fields of TrainConfig configure the training."""
+    switch = argparse.BooleanOptionalAction
+    flag("--data", choices=DATASETS, default="celeba", help="the dataset (default %(default)s)")
+    flag("--size", type=whole(2), help="side to resize the images to (default: of the dataset)")
+    flag("--crop", type=whole(1), help="side of the centre square that is cut out before")
+    flag("--limit", type=whole(1), help="only the first images of each split")
+    flag("--model", choices=commands.MODELS, default="conv", help="the kind of model (default %(default)s)")
+    flag("--channels", type=whole(1), nargs="+", help="of the convolutions (conv; default 32 64 128)")
+    flag("--hidden", type=whole(1), nargs="+", help="layer sizes (fc, autoencoder; default 512 256)")
+    flag("--latent", type=whole(1), help="latent dimensions (default 128)")
+    flag("--batch-norm", action=switch, help="batch normalisation (conv)")
+    flag("--activation", choices=ACTIVATIONS, help="after each convolution (conv; default relu)")
+    flag("--centre", type=number, help="subtracted from the pixels (default 0.5; mnist 0)")
+    for field in dataclasses.fields(TrainConfig):
+        name, text = f"--{field.name.replace('_', '-')}", TRAIN_HELP[field.name]
+        if field.type is bool:
+            flag(name, action=switch, default=field.default, help=text)
+        else:
+            kind = {int: whole(0), float: number, str: str}[field.type]
+            flag(name, type=kind, default=field.default, help=f"{text} (default %(default)s)")
+    flag("--config", type=Path, help="a .toml or .json file of these flags, as batch_size = 64")
+    flag("--out", help="a new .safetensors file (default runs/DATA-MODEL.safetensors)")
+
+
+def add_picture_flags(flag, out, samples, text, photos=True, seed=True):
+    """What the commands that make pictures have in common; samples: how many by default; text: of what."""
+    if photos:
+        flag("photos", nargs="*", metavar="PHOTO", help=PHOTO_HELP)
+    flag("--model", default="celeba64-conv", help=f"{MODEL_HELP} (default %(default)s)")
+    flag("--out", type=Path, default=Path(out), help=f"{OUT_HELP} (default %(default)s)")
+    flag("--samples", type=whole(1, 1000), default=samples, metavar="N", help=f"{text} (default %(default)s)")
+    if seed:
+        flag("--seed", type=whole(0), default=0, help="of the draws (default %(default)s)")
+
+
+def whole(least, most=2**32 - 1):
+    """The argparse type of whole numbers in a range."""
+
+    def whole_number(text):
+        if not least <= (value := int(text)) <= most:
+            raise argparse.ArgumentTypeError(f"{value} is not between {least} and {most}")
+        return value
+
+    return whole_number
+
+
+def number(text):
+    """The argparse type of numbers that are finite."""
+    if not math.isfinite(value := float(text)):
+        raise argparse.ArgumentTypeError(f"{text} is not finite")
+    return value
+
+
+# --- the configuration file of train ---
+
+
+def file_arguments(path):
+    """A configuration file, TOML or JSON, as the flags that say the same: -> list of arguments.
+
+    LabError for a file that is neither, an unknown key (near ones are named), or a value that the flag does not take.
+    """
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_train_flags(parser.add_argument)
+    known = vars(parser.parse_args([])).keys() - {"config"}
+    arguments = []
+    for key, value in read_config(path).items():
+        if key not in known:
+            near = near_names(key, sorted(known))
+            raise LabError(f"{path} has the unknown key {key!r}; known are, for example: {near}.")
+        flags = as_flags(key, value)
+        try:
+            parsed, rest = parser.parse_known_args(flags)
+        except argparse.ArgumentError as error:
+            raise LabError(f"{path}: {key} = {value!r} cannot be used: {error.message}.") from None
+        if rest or getattr(parsed, key) != value:
+            raise LabError(f"{path}: {key} = {value!r} is of the wrong type; `vae train --help` shows what it takes.")
+        arguments += flags
+    return arguments
+
+
+def read_config(path):
+    """The top level of a .toml or .json file as a dict; LabError if it is neither, or cannot be read."""
+    readers = {".toml": tomllib.loads, ".json": json.loads}
+    if path.suffix not in readers:
+        raise LabError(f"--config {path}: give a file that ends in .toml or .json.")
+    try:
+        values = readers[path.suffix](path.read_text(encoding="utf-8-sig"))  # Notepad puts a mark before the text
+    except (OSError, ValueError, RecursionError) as error:
+        raise LabError(f"{path} cannot be read ({reason(error)}); correct it, or give the flags instead.") from None
+    if not isinstance(values, dict):
+        raise LabError(f"{path} holds no keys and values; write for example " + '{"epochs": 5}.')
+    return values
+
+
+def as_flags(key, value):
+    """One entry of a configuration file as arguments: a list becomes several, a boolean --x or --no-x."""
+    name = key.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, list):
+        return [f"--{name}", *map(str, value)]
+    return [f"--{name}={value}"]
