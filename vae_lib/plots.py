@@ -253,31 +253,6 @@ def plot_matrix(values, rows, columns, ylabel, xlabel, title=""):
     return figure
 
 
-def plot_growth(results, machine):
-    """What cost.run measured, on logarithmic axes: time of 10,000 images (of an epoch, where images grow), memory."""
-    figure, axes = new_figure(10, 5.5, rows=2, columns=len(results), sharex="col", sharey="row")
-    labels = {"images": "images", "side": "side of the images", "latent": "latent dimensions"}
-    for (key, points), (above, below) in zip(results.items(), axes.T):
-        x = [point[key] for point in points]
-        seconds = [p["seconds"] * (1 if key == "images" else 10_000 / p["images"]) for p in points]
-        memory = [point["memory"] or np.nan for point in points]
-        for axis, values, colour in ((above, seconds, COLOURS[0]), (below, memory, COLOURS[1])):
-            axis.loglog(x, values, "o-", color=colour)
-            for place in zip(x, values):
-                number = f"{place[1]:,.0f}" if place[1] >= 100 else f"{place[1]:.3g}"
-                axis.annotate(number, place, (0, 6), textcoords="offset points", ha="center", fontsize=8)
-            axis.grid(alpha=0.3)
-            axis.set(xmargin=0.12, ymargin=0.15, yticks=[])
-        above.set_title("seconds per epoch" if key == "images" else "seconds per 10,000 images", fontsize=10)
-        below.set_title("peak memory in MiB", fontsize=10)
-        below.set_xlabel(labels[key])
-        below.set_xticks(x, [f"{value:,}" for value in x])
-        for axis in (above, below):
-            axis.minorticks_off()
-    figure.suptitle(f"Cost of training a convolutional VAE on random pixels ({machine}), logarithmic axes", fontsize=11)
-    return figure
-
-
 def save_figure(figure, name):
     """Write figures/<name>.png in the full profile (real data, full training), and return the figure."""
     if settings.PROFILE.writes_results:

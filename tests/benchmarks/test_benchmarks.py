@@ -1,0 +1,170 @@
+"""The benchmarks: that both loops do the same work, that the counts are right, what is printed and written."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import gpu
+import growth
+import numpy as np
+import pytest
+import speed
+import torch
+from PIL import Image
+
+from vae_lib import FCVAE, ConvVAE, LabError, settings, to_float
+from vae_lib.data import DATASETS
+from vae_lib.data.decoding import decode_image
+from vae_lib.engine.device import hardware, has_fast_bfloat16
+
+FAST_IMPORT = """import time, torch, torchvision
+start = time.process_time()
+import vae_lib, sys
+print(time.process_time() - start, *({"matplotlib", "IPython", "ipywidgets"} & sys.modules.keys()))
+"""
+
+
+@pytest.fixture(autouse=True)
+def shipped_recipes(monkeypatch, own_folders):
+    monkeypatch.setattr(settings, "PRETRAINED_DIR", settings.REPOSITORY / "data" / "pretrained")
+    monkeypatch.setenv("VAE_PROFILE", "quick")  # of the processes that are started
+
+
+@pytest.mark.parametrize("name", speed.IMAGES)
+def test_both_loops_do_the_same_in_float32(name, monkeypatch):
+    recipe = speed.recipe
+
+    def in_float32(*args):
+        architecture, config, data = recipe(*args)
+        return architecture, dataclasses.replace(config, precision="float32"), data
+
+    monkeypatch.setattr(speed, "recipe", in_float32)
+    images = 40 if "128" in name else 100 if "64" in name else 320
+    with speed.textbook_loop(name, images, 3) as textbook, speed.our_loop(name, images, 3) as ours:
+        losses = [(textbook(epoch), ours(epoch)) for epoch in (1, 2, 3)]
+    assert losses[-1][0] < losses[0][0]
+    for theirs, our in losses:
+        assert our == pytest.approx(theirs, rel=1e-4 if "celeba" in name else 1e-5)
+
+
+def test_operations_are_counted():
+    """Two for each weight forward, four backward; nobody asks for the gradient of the pixels."""
+    model = FCVAE((1, 4, 4), hidden=(10,), latent_dim=3)
+    weights = [16 * 10, 10 * 6, 3 * 10, 10 * 16]
+    assert speed.flops_per_image(model, torch.rand(5, 1, 4, 4)) == 6 * sum(weights) - 2 * weights[0]
+    assert all(parameter.grad is None for parameter in model.parameters())
+    model = ConvVAE((1, 4, 4), channels=(2, 3), latent_dim=5)
+    uses = [4 * 2 * 16, 1 * 2 * 3 * 16, 3 * 10, 5 * 3, 1 * 3 * 2 * 16, 4 * 2 * 16]  # places times weights
+    assert speed.flops_per_image(model, torch.rand(5, 1, 4, 4)) == 6 * sum(uses) - 2 * uses[0]
+
+
+def test_the_textbook_sees_the_same_pixels(tiny):
+    items = speed.PILImages(tiny)
+    assert torch.equal(torch.stack([x for x, _ in items]), to_float(tiny.images)) and len(items) == len(tiny)
+    smooth = np.add.outer(np.arange(218), np.arange(178))[..., None] // np.array([2, 3, 4])
+    root = settings.DATA_DIR / "celeba" / "img_align_celeba"
+    root.mkdir(parents=True)
+    for name, picture in (("0.jpg", 255 - smooth), ("1.jpg", smooth), ("2.jpg", 255 - smooth)):
+        Image.fromarray(picture.astype(np.uint8)).save(root / name, quality=95)
+    (root.parent / "list_attr_celeba.txt").write_text("3\nSmiling\n0.jpg 1\n1.jpg -1\n2.jpg 1\n")
+    (root.parent / "list_eval_partition.txt").write_text("0.jpg 2\n1.jpg 0\n2.jpg 1\n")  # of train is only 1.jpg
+    ours = decode_image(root / "1.jpg", 64, 148)
+    dataset = tiny.with_images(torch.from_numpy(ours.copy())[None], torch.zeros(1))
+    ((x, _),) = speed.pil_files(dataset, DATASETS["celeba"])
+    assert (x - to_float(dataset.images[0])).abs().max() < 1.5 / 255
+
+
+def test_speed_is_printed_and_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(speed, "startup", lambda data: {"vae_lib": 0.1})
+    out = tmp_path / "new" / "speed.json"
+    speed.main(["--models", "mnist-vae-z20", "--images", "200", "--turns", "2", "--out", str(out)])
+    said, report = " ".join(capsys.readouterr().out.split()), json.loads(out.read_text())
+    result = report["models"]["mnist-vae-z20"]
+    textbook, ours = (result[kind]["images_per_second"] for kind in ("textbook", "ours"))
+    assert len(textbook) == len(ours) == 2 and (result["images"], result["data"]) == (200, "synthetic mnist")
+    assert result["ratios"] == [a / b for a, b in zip(ours, textbook)]
+    assert result["ours"]["loss"] == pytest.approx(result["textbook"]["loss"], rel=0.005)
+    peak = report["matmul_flops_per_second"]["bfloat16" if has_fast_bfloat16() else "float32"]
+    assert result["share_of_peak"] == pytest.approx(np.median(ours) * result["flops_per_image"] / peak)
+    assert 0 < result["share_of_peak"] < 1 and report["device"] == hardware()
+    assert f"mnist-vae-z20 {np.median(textbook):,.0f} (" in said and "mnist, 200" in said and f"written: {out}" in said
+    assert sys.platform != "linux" or 100 < result["ours"]["memory"] < 10_000
+
+
+def test_the_start_is_measured(monkeypatch):
+    monkeypatch.setattr(speed, "STARTUP", "print('Downloading ...'); print(3.0, 0.2, 0.1)")
+    data = {"name": "mnist", "image_shape": [1, 28, 28]}
+    assert speed.startup(data) == {"torch_and_torchvision": 3.0, "vae_lib": 0.2, "first_batch": 0.1}
+    monkeypatch.setattr(speed, "STARTUP", "raise SystemExit('no such thing')")
+    with pytest.raises(LabError, match="could not be started again: no such thing"):
+        speed.startup(data)
+
+
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(speed, "measure", None)  # calling it would fail
+    monkeypatch.setattr(growth, "measure_apart", None)
+    (tmp_path / "file").touch()
+    for script, name in ((speed, "file/b.json"), (growth, "file/c.png"), (growth, "c.pdf"), (speed, ".")):
+        with pytest.raises(LabError, match="--out|cannot be written"):
+            script.main(["--out", str(tmp_path / name)])
+
+
+def test_a_machine_without_a_gpu_is_told_in_one_sentence():
+    script = settings.REPOSITORY / "tests" / "benchmarks" / "gpu.py"
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("gpu.py: There is no GPU here") and done.stderr.count("\n") == 1
+
+
+def test_a_loop_that_dies_is_told(monkeypatch):
+    monkeypatch.setattr(speed, "textbook_loop", len)  # which does not take these arguments
+    with pytest.raises(LabError, match="A process that trains mnist-vae-z20 has ended early"):
+        speed.compare("mnist-vae-z20", 10, 1)
+
+
+def test_growth_is_measured_plotted_and_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(growth, "SERIES", {"images": [(20, 16, 2)], "latent": [(30, 16, 4)]})
+    out = tmp_path / "growth.png"
+    growth.main(["--out", str(out)])
+    report = json.loads(out.with_suffix(".json").read_text())["series"]
+    (small,), (large,) = report["images"], report["latent"]
+    assert (small["images"], large["images"]) == (20, 30)
+    assert large["parameters"] - small["parameters"] == 2 * (256 * 2 + 2 + 256)  # mu and logvar of two more, and back
+    assert sys.platform != "linux" or 1 < small["memory"] < 500
+    assert Image.open(out).width > 500 and str(out) in capsys.readouterr().out
+
+
+def test_the_figure_of_growth_shows_seconds_of_as_many_images():
+    points = [{"images": n, "side": 32, "latent": 8, "seconds": n / 1000, "memory": 90.0} for n in (1000, 2000)]
+    sizes = [{"images": 500, "side": s, "latent": 8, "seconds": s / 64, "memory": None} for s in (32, 64)]
+    axes = growth.plot_growth({"images": points, "side": sizes}, "a machine").axes
+    assert list(axes[0].lines[0].get_ydata()) == [1, 2] and axes[0].get_title() == "seconds per epoch"
+    assert list(axes[1].lines[0].get_ydata()) == [10, 20] and "10,000" in axes[1].get_title()
+    assert list(axes[2].lines[0].get_ydata()) == [90, 90] and np.isnan(axes[3].lines[0].get_ydata()).all()
+
+
+def test_a_dry_run_of_the_gpu_figures(tmp_path, capsys):
+    out = tmp_path / "gpu.json"
+    gpu.main(["--dry-run", "--out", str(out)])
+    report = json.loads(out.read_text())
+    assert json.loads(capsys.readouterr().out) == report and report["device"] == hardware()
+    conv, faces = report["cifar10-conv-p1"], report["celeba128-conv"]
+    assert (conv["images"], conv["epochs"], faces["images"], faces["epochs"]) == (128, 2, 8, 1)
+    for part in (conv, faces):
+        assert part["share_of_peak"] > 0 and 0 < part["seconds_of_first_epoch"] < part["seconds"]
+        assert part["loss"] > 100 and part["shipped_loss"] is None and "random" in part["note"]
+    turns = report["eager_against_recorded"]["cifar10-conv-p1"]
+    assert turns["ratio"] == turns["eager"][0] / turns["recorded"][0] and turns["images"] == 128
+
+
+def test_importing_the_library_is_quick():
+    """0.3 s more than torch and torchvision, which it needs; matplotlib would be another quarter of a second."""
+    outputs = [
+        subprocess.run([sys.executable, "-c", FAST_IMPORT], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    seconds, *loaded = min(output.stdout for output in outputs).split()
+    assert loaded == [] and float(seconds) < 0.3, outputs[0].stderr
