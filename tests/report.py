@@ -36,11 +36,15 @@ def noted_faults(reports):
 
 
 def is_whole_suite(config, exitstatus, skipped):
-    """Whether pytest ran all of tests/faults, the slow tests too, and all passed. skipped: how many tests were."""
-    asked_for = [Path(argument).resolve() for argument in config.args]
+    """Whether pytest ran all of tests/faults, the slow tests too, and all passed. skipped: how many tests were.
+
+    A worker of pytest-xdist, which has seen a part of them, is never the whole suite.
+    """
+    if hasattr(config, "workerinput") or exitstatus != 0 or skipped:
+        return False
     chosen = config.getoption("keyword") or config.getoption("deselect") or config.getoption("lf", False)
-    is_slow = config.getoption("markexpr") == "not browser"
-    return asked_for == [SUITE] and is_slow and not chosen and exitstatus == 0 and not skipped
+    with_slow_tests = config.getoption("markexpr") == "not browser"
+    return with_slow_tests and not chosen and [Path(argument).resolve() for argument in config.args] == [SUITE]
 
 
 def put_between_marks(table, readme=README):

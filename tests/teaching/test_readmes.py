@@ -166,5 +166,7 @@ def test_only_the_whole_suite_counts(monkeypatch, change, arguments, exitstatus,
     options = WHOLE | change
     config = SimpleNamespace(args=arguments, getoption=lambda name, default=None: options.get(name, default))
     assert report.is_whole_suite(config, exitstatus, skipped) == expected
+    config.workerinput = {}  # a process of pytest-xdist
+    assert not report.is_whole_suite(config, exitstatus, skipped)
     (command,) = re.findall(r"^test-faults:.*\n\t(.*)", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     assert '-m "not browser"' in command and command.endswith(" tests/faults")
