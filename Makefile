@@ -1,26 +1,26 @@
 # The commands of the lab. Windows, or no make: README.md has the same in plain pip form.
 PYTHON ?= python3 python3.12 python3.11 python
 CHECK = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
-NBCONVERT = .venv/bin/jupyter nbconvert --log-level WARN
-EXECUTE = $(NBCONVERT) --to notebook --execute --ExecutePreprocessor.coalesce_streams=True \
-	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False
+EXECUTE = .venv/bin/jupyter nbconvert --log-level WARN --to notebook --execute \
+	--ExecutePreprocessor.coalesce_streams=True --ExecutePreprocessor.record_timing=False \
+	--ExecutePreprocessor.store_widget_state=False
 
 .PHONY: help notebooks test test-browser test-faults test-stability lab render html release grade formgrader clean
 
 help:
-	@echo "make notebooks   set up, run every notebook, write .ipynb and HTML to build/"
-	@echo "make test        set up, run ruff and all tests, re-execute every notebook"
-	@echo "make test-browser  the widgets in Chromium (skipped where there is none)"
-	@echo "make test-faults   the whole fault suite, with its table (20 minutes)"
+	@echo "make notebooks       set up, run every notebook, write .ipynb and pages to build/"
+	@echo "make test            set up, run ruff and all tests, re-execute every notebook"
+	@echo "make test-browser    the widgets in Chromium (skipped where there is none)"
+	@echo "make test-faults     the whole fault suite (20 minutes); writes the table in tests/README.md"
 	@echo "make test-stability  the whole test suite five times, in random order (half an hour)"
-	@echo "make lab         set up, open JupyterLab"
-	@echo "make html        the notebooks as they are, as pages to read offline, in build/html/"
-	@echo "make release     the students' version, without solutions, in build/release/"
-	@echo "make grade SUBMISSIONS=folder  points and feedback for folder/<student>/<notebook>.ipynb, in course/"
-	@echo "make formgrader  open the form in which written answers are read and marked"
-	@echo "make render      run every notebook in the full profile, in place (needs real data; minutes, or hours"
-	@echo "                 where weights must be trained again)"
-	@echo "make clean       remove .venv, build/ and caches; data, weights and course/ stay"
+	@echo "make lab             set up, open JupyterLab"
+	@echo "make html            the notebooks as they are, as pages to read offline, in build/html/"
+	@echo "make render          run every notebook in the full profile, in place (needs the real data)"
+	@echo "make release         the students' version, without solutions, in build/release/"
+	@echo "make grade SUBMISSIONS=folder"
+	@echo "                     points and feedback for folder/<student>/<notebook>.ipynb, in course/"
+	@echo "make formgrader      open the form in which written answers are read and marked"
+	@echo "make clean           remove .venv, build/ and caches; data, weights and course/ stay"
 
 # The first Python of the list that the pinned packages have wheels for.
 .venv/.ready: requirements.txt pyproject.toml setup.py
