@@ -9,25 +9,3 @@ from vae_lib.models import FCVAE, Autoencoder, ConvVAE, reparameterize
 from vae_lib.pretrained import load_or_repeat, load_pretrained, train_or_load
 from vae_lib.storage.records import show_setup
 from vae_lib.training import TrainConfig, fit
-
-__all__ = [
-    "FCVAE",
-    "Autoencoder",
-    "ConvVAE",
-    "ImageDataset",
-    "LabError",
-    "TrainConfig",
-    "attribute_vector",
-    "elbo_loss",
-    "fit",
-    "interpolate",
-    "kl_divergence",
-    "load_dataset",
-    "load_or_repeat",
-    "load_pretrained",
-    "manipulate",
-    "reparameterize",
-    "show_setup",
-    "to_float",
-    "train_or_load",
-]

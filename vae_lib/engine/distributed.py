@@ -28,16 +28,13 @@ def process_group():
     if not settings.LAUNCHED_BY_TORCHRUN:
         yield
         return
-    if settings.DEVICE.type == "cuda":
-        if torch.cuda.device_count() <= settings.LOCAL_RANK:
-            raise LabError(
-                f"torchrun started more processes than the {torch.cuda.device_count()} GPUs of this machine; "
-                f"give --nproc_per_node={torch.cuda.device_count()}."
-            )
+    on_gpu = settings.DEVICE.type == "cuda"
+    if on_gpu and (n := torch.cuda.device_count()) <= settings.LOCAL_RANK:
+        raise LabError(f"torchrun started more processes than this machine has GPUs; give --nproc_per_node={n}.")
+    if on_gpu:
         torch.cuda.set_device(settings.DEVICE)
-        dist.init_process_group("nccl", device_id=settings.DEVICE, timeout=TIMEOUT)
-    else:
-        dist.init_process_group("gloo", timeout=TIMEOUT)
+    device = settings.DEVICE if on_gpu else None
+    dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device, timeout=TIMEOUT)
     if rank() > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
     try:
@@ -84,10 +81,9 @@ def all_reduce(tensor):
 
 def broadcast(value):
     """What the first process has, in all of them; the value is pickled on the way."""
-    if not is_initialized():
-        return value
     box = [value]
-    dist.broadcast_object_list(box, device=settings.DEVICE)
+    if is_initialized():
+        dist.broadcast_object_list(box, device=settings.DEVICE)
     return box[0]
 
 
@@ -109,14 +105,12 @@ class Replica(DistributedDataParallel):
 
     def __init__(self, model):
         super().__init__(model)  # gives all processes the first one's weights
-        self.weight = 1.0
-        self.register_comm_hook(self, weighted_mean)
+        self.register_comm_hook(self, Replica.weighted_mean)
 
-
-def weighted_mean(replica, bucket):
-    """The communication hook of a Replica: the mean of a bucket of gradients over the processes, as a future."""
-    gradient = bucket.buffer().mul_(replica.weight / world_size())
-    return dist.all_reduce(gradient, async_op=True).get_future().then(lambda done: done.value()[0])
+    def weighted_mean(self, bucket):
+        """The mean of a bucket of gradients over the processes, as a future."""
+        gradient = bucket.buffer().mul_(self.weight / world_size())
+        return dist.all_reduce(gradient, async_op=True).get_future().then(lambda done: done.value()[0])
 
 
 def replicate(model):
@@ -129,8 +123,6 @@ def sharded(step):
 
     A process that gets no image of a small batch takes one with weight 0, since all have to take part in every step.
     """
-    if not is_initialized():
-        return step
 
     def share_step(replica, optimizer, x, config, noise):
         part = x[rank() :: world_size()]
@@ -138,17 +130,15 @@ def sharded(step):
         losses = step(replica, optimizer, part if len(part) else x[:1], config, noise)
         return all_reduce(losses * replica.weight / world_size())
 
-    return share_step
+    return share_step if is_initialized() else step
 
 
 def sharded_means(evaluate, model, dataset, **options):
     """evaluate(model, dataset, seed=..., **options) -> means over the images, of which each process does its share."""
-    if is_initialized():
-        for buffer in model.buffers():  # the statistics of batch normalisation, as the first process will keep them
-            dist.broadcast(buffer, 0)
+    for buffer in model.buffers() if is_initialized() else ():
+        dist.broadcast(buffer, 0)  # the statistics of batch normalisation, as the first process will keep them
     part = dataset.select(slice(rank(), None, world_size()))
     sums = torch.zeros(3, dtype=torch.float64, device=settings.DEVICE)
     if len(part):
-        means = evaluate(model, part, seed=rank(), **options)
-        sums += torch.tensor(means, dtype=torch.float64, device=settings.DEVICE) * len(part)
+        sums += sums.new_tensor(evaluate(model, part, seed=rank(), **options)) * len(part)
     return (all_reduce(sums) / len(dataset)).tolist()

@@ -52,8 +52,7 @@ class RecordedStep:
 
     def record(self, model, optimizer, x, config):
         """Record the step without doing it; a replay reads its images from self.x and writes to self.losses."""
-        self.x = x.clone()
-        self.graph = torch.cuda.CUDAGraph()
+        self.x, self.graph = x.clone(), torch.cuda.CUDAGraph()
         self.graph.register_generator_state(self.noise)
         with torch.cuda.graph(self.graph):
             self.losses = self.step(model, optimizer, self.x, config, self.noise)

@@ -84,19 +84,17 @@ def parse_record(text):
     for part, kind in RECORD_TYPES.items():
         if not isinstance(record.get(part, kind()), kind):
             raise ValueError(f"{part} in its record is no {kind.__name__}")
-    history = record.get("history", [])
+    history, data, test = record.get("history", []), record.get("data", {}), record.get("test", {})
     if not all(isinstance(row, dict) and all_numbers(row) for row in history):
         raise ValueError("the history in its record is none of losses")
     if [row.get("epoch") for row in history] != list(range(1, len(history) + 1)):
         raise ValueError("the history in its record is not one of epochs")
-    if history and not all(isinstance(record.get("data", {}).get(key), str) for key in ("name", "source")):
+    if history and not all(isinstance(data.get(key), str) for key in ("name", "source")):
         raise ValueError("its record does not say what it was trained on")
-    test, vectors = record.get("test", {}), record.get("vectors", {})
-    if not all(map(all_numbers, [*test.values(), *vectors.values()])):
+    if not all(map(all_numbers, [*test.values(), *record.get("vectors", {}).values()])):
         raise ValueError("its record holds results that are no numbers")
-    losses = [test.get(kind) for kind in ("posterior_mean", "one_sample")]
-    of_classifier = isinstance(test.get("photographs"), dict) and test["photographs"]
-    if test and not of_classifier and not all(isinstance(values, list) and len(values) == 3 for values in losses):
+    of_vae = all(isinstance(test.get(of), list) and len(test[of]) == 3 for of in ("posterior_mean", "one_sample"))
+    if test and not of_vae and not (isinstance(test.get("photographs"), dict) and test["photographs"]):
         raise ValueError("the test results in its record are not whole")
     return record
 
