@@ -110,19 +110,15 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
     if found is not None:
         print(f"{name}: loaded, trained on {summary(found[1])}")
         return found
-    config, ships = affordable(config, train), ships_results(train)
-    checkpoint = settings.CHECKPOINT_DIR / f"{name}.safetensors" if ships else None
+    config = affordable(config, train)
+    checkpoint = settings.CHECKPOINT_DIR / f"{name}.safetensors" if ships_results(train) else None
     record = fit(model, train, val, config, checkpoint=checkpoint, name=name)
     if repeats:
         record["repeats"] = [repeat_run(name, build, config, train, val, test, k) for k in range(1, repeats + 1)]
-    if ships and weights:
-        finish_run(path, model, record, train, test)
+    if checkpoint is not None:
+        finish_run(path, model, record, train, test, checkpoint)
     elif test is not None:
         record["test"] = test_losses(model, test, record)
-    if ships:
-        if not weights:
-            write_json(path, record)
-        checkpoint.unlink(missing_ok=True)
     return model, record
 
 
@@ -164,16 +160,24 @@ def load_or_train_classifier(name, model, train, test, balance=None):
     return classifier, record
 
 
-def finish_run(path, model, record, train, test=None):
-    """Keep a trained model: its weights, rounded to half precision in place, as they will be loaded; in the record its
-    losses on `test` and the vectors of the attributes of `train`, if it has any. LabError if the weights have diverged.
+def finish_run(path, model, record, train, test, checkpoint):
+    """Keep a trained model, or, at a path that ends in .json, its record alone; then the checkpoint is not needed.
+
+    The weights are rounded to half precision, in place; LabError if they have diverged. The record gets the losses on
+    `test`, if it is given, and the vectors of the attributes that the images of `train` have.
     """
-    round_to_half(model)
+    with_weights = path.suffix != ".json"
+    if with_weights:
+        round_to_half(model)
     if test is not None:
         record["test"] = test_losses(model, test, record)
-    with model_on_device(model):
-        record["vectors"] = vectors_for_record(model, train)
-    save_pretrained(path, model, record)
+    if with_weights:
+        with model_on_device(model):
+            record["vectors"] = vectors_for_record(model, train)
+        save_pretrained(path, model, record)
+    else:
+        write_json(path, record)
+    checkpoint.unlink(missing_ok=True)
 
 
 def test_losses(model, test, record):

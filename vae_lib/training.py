@@ -105,8 +105,7 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
     is there, the run goes on from it, to the weights of an uninterrupted one (on a CPU, with as many processes).
     record: config, model, data, history (one dict an epoch: train_loss, train_reconstruction, train_kl, val_...,
     seconds; losses per image), best_epoch, stopped_early, seconds, processes, device, versions, profile.
-    Raises LabError if the loss stops being finite (the model then holds the last good weights), or if the checkpoint
-    belongs to another run.
+    Raises LabError if the loss is not finite (the model then has its last good weights), or for another run's checkpoint.
     """
     check_not_empty(train, val)
     distributed.check_ready(config.batch_size)

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/gpu.py [--epochs 5] [--out runs/gpu.json]
 
-On the machine's rates: products of large matrices. On two shipped recipes (cifar10-conv-p1, which is S2's network, for
+On the machine's rates: products of large matrices. On two shipped recipes (cifar10-conv-p1, for
 18 epochs, and celeba128-conv for 50): seconds of the training after start-up, its last training loss beside that of the
 shipped record, images per second, their share of the measured rate, and the most GPU memory. Then the same training
 with eager steps against steps recorded as a CUDA graph, epoch by epoch in turns. --epochs shortens the 50 epochs of
@@ -31,7 +31,7 @@ from vae_lib.storage.records import environment
 from vae_lib.storage.weights import read_tensors
 from vae_lib.training import fit, make_optimizer, train_epoch, training_step
 
-FACES = 18_000  # images, as many as S3 trained on
+FACES = 18_000  # images
 
 
 def real_or_random_images(data):

@@ -107,7 +107,7 @@ def test_extreme_logvar_stays_finite():
 def test_parameter_counts_by_hand():
     encoder, decoder = 12 * 4 + 4 + 4 * 6 + 6, 3 * 4 + 4 + 4 * 12 + 12
     assert count_parameters(FCVAE((3, 2, 2), hidden=(4,), latent_dim=3)) == encoder + decoder
-    # S2's model: 3-32-64-128, 32-16-8-4, kernel 4, latent 128
+    # 3-32-64-128, 32-16-8-4, kernel 4, latent 128
     convolutions = 16 * (3 * 32 + 32 * 64 + 64 * 128)
     down, up = convolutions + 32 + 64 + 128, convolutions + 64 + 32 + 3
     linear = 2048 * 256 + 256 + 128 * 2048 + 2048

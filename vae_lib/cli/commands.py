@@ -56,8 +56,7 @@ def train(args):
             record = fit(model, train_set, val_set, config, checkpoint=checkpoint, name=out.stem)
             is_first = distributed.rank() == 0
         if is_first:
-            finish_run(out, model, record, train_set, test_set)
-            checkpoint.unlink(missing_ok=True)
+            finish_run(out, model, record, train_set, test_set, checkpoint)
             next_command = "reconstruct" if args.model == "autoencoder" else "generate"
             print(f"written: {out}\ntest loss: {test_result(record)}\nnext: vae {next_command} --model {out}")
     except KeyboardInterrupt:
