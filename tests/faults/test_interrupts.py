@@ -288,7 +288,10 @@ def test_interrupted_and_restarted_cells(tries, tmp_path, note):
             shutil.rmtree(settings.DATA_DIR / "cache")
             moment = {"restart_after" if i % 5 == 0 else "interrupt_after": moments.uniform(0.01, whole)}
             outcomes.append(kernel.run(CELLS, **moment))
-            assert kernel.run(CELLS) is None
+            again = kernel.run(CELLS)
+            if again == "aborted":  # by ipykernel, which may not have done with the interrupt; nothing has run
+                again = kernel.run(CELLS)
+            assert again is None
             assert (tmp_path / "result").read_text() == expected
     assert set(outcomes) <= {None, "restarted", "KeyboardInterrupt", "no answer"} and "KeyboardInterrupt" in outcomes
     counts = f"{outcomes.count('KeyboardInterrupt')} interrupted, {outcomes.count('restarted')} restarted in a cell"

@@ -102,14 +102,13 @@ def build(folder, unfinished, decode):
 
 
 def append(path, rows, n):
-    """Write rows behind the first n rows of a .npy file, in place of all that follows them; the header comes last."""
+    """Write rows behind the first n rows of a .npy file, in place of what follows them; the header comes last."""
     header = io.BytesIO()  # as long for any n, since numpy leaves room in it
     shape = {"shape": (n + len(rows), *rows.shape[1:])}
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(rows) | shape)
     with open(path, "r+b" if n else "wb") as file:
         file.seek(header.tell() + n * rows.itemsize * math.prod(rows.shape[1:]))
         file.write(np.ascontiguousarray(rows))
-        file.truncate()
         file.seek(0)
         file.write(header.getvalue())
 

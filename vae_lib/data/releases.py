@@ -302,9 +302,7 @@ class FFHQ(FolderRelease):
     required = False
 
     def download(self):
-        how = (
-            "put any folder of square face images there, for example FFHQ's thumbnails128x128/, as data/README.md shows"
-        )
+        how = "put any folder of square faces there, for example FFHQ's thumbnails128x128/, as data/README.md shows"
         raise DataMissing(f"there is no ffhq/ in {settings.DATA_DIR}; {how}.")
 
     def files(self):
