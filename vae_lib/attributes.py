@@ -23,32 +23,23 @@ def attribute_vector(model, dataset, name):
 def attribute_vectors(model, dataset):
     """The vector of every attribute that some images have and some have not: {name: (latent_dim,)}, on the CPU."""
     masks = {name: dataset.attribute(name) for name in dataset.attribute_names}
-    usable = {name: mask for name, mask in masks.items() if has_both_kinds(mask)}
+    usable = {name: mask for name, mask in masks.items() if mask.any() and not mask.all()}
     codes = posterior(model, dataset)[0] if usable else None
     return {name: mean_difference(codes, mask) for name, mask in usable.items()}
 
 
 def vectors_for_record(model, dataset):
-    """`attribute_vectors` as JSON can hold them: {name: [float, ...]}, to be kept in the record of a model."""
+    """`attribute_vectors` for the record of a model, as JSON can hold them: {name: [float, ...]}."""
     return {name: [round(x, 4) for x in v.tolist()] for name, v in attribute_vectors(model, dataset).items()}
 
 
 def shipped_vector(record, name):
-    """The vector of an attribute that the record of a model carries: -> (latent_dim,).
-
-    Raises LabError if it carries none, or not this one (near names are suggested).
-    """
-    vectors = record.get("vectors") or {}
+    """The vector (latent_dim,) of an attribute in the record of a model; LabError (naming near ones) if it has none."""
+    vectors = record.get("vectors")
     if not vectors:
-        raise LabError(
-            "The record of this model carries no attribute vectors; choose one that does, for example celeba64-conv, "
-            "or train one on faces."
-        )
+        raise LabError("This model carries no attribute vectors; choose another, such as celeba64-conv.")
     if name not in vectors:
-        raise LabError(
-            f"This model has no vector for {name!r}: there is no such attribute, or all or none of its training images "
-            f"have it; it has, for example: {near_names(name, vectors)}."
-        )
+        raise LabError(f"This model has no vector for {name!r}; it has, for example: {near_names(name, vectors)}.")
     return torch.tensor(vectors[name])
 
 
@@ -74,25 +65,18 @@ def balanced_difference(codes, mask, other):
 def frequency_gaps(has, column):
     """How much more frequent each attribute is among the images that have a given one than among the others.
 
-    has: (N, A) bool, which image has which attribute; column: the given one -> (A,) floats in [-1, 1]. It predicts how
+    has: (N, A) bool, which image has which attribute; column: the given one -> (A,) floats in [-1, 1]. They predict how
     much of each other attribute's vector a difference of means contains (omitted-variable bias). Raises LabError if all
     images or none have the given attribute.
     """
     return mean_difference(has.float(), has[:, column])
 
 
-def has_both_kinds(mask):
-    """Whether a mask holds True as well as False."""
-    return mask.any() and not mask.all()
-
-
 def check_both_kinds(mask, what):
     """LabError unless the mask holds True as well as False."""
-    if not has_both_kinds(mask):
-        raise LabError(
-            f"No difference can be taken for {what}: {mask.sum():,} of {len(mask):,} images have the attribute; "
-            "some must have it, and some not: use more images or another attribute."
-        )
+    if mask.all() or not mask.any():
+        count = f"{mask.sum():,} of {len(mask):,} images have the attribute"
+        raise LabError(f"No difference can be taken for {what}: {count}; some must have it, and some not.")
 
 
 def orthogonalise(vector, *others):
@@ -120,13 +104,10 @@ def manipulate(model, images_or_latents, vector, weights):
     if tuple(vector.shape) != (model.latent_dim,):
         raise LabError(f"The vector has the shape {tuple(vector.shape)}; this model's codes are ({model.latent_dim},).")
     if weights.ndim != 1:
-        raise LabError(
-            f"The weights have the shape {tuple(weights.shape)}; give a list of numbers, such as [-1, 0, 1]."
-        )
+        raise LabError(f"The weights have the shape {tuple(weights.shape)}; give a list, such as [-1, 0, 1].")
     if tuple(images_or_latents.shape) in (model.image_shape, (model.latent_dim,)):
         return manipulate(model, images_or_latents[None], vector, weights)[0]
     codes = torch.stack([as_code(model, a) for a in images_or_latents])
-    steps = weights.to(codes)[:, None] * vector.to(codes)
-    moved = codes[:, None] + steps  # (N, weights, latent_dim)
+    moved = codes[:, None] + weights.to(codes)[:, None] * vector.to(codes)  # (N, weights, latent_dim)
     check_finite("The codes plus the weighted vector are", moved)
     return torch.stack([model.decode(walk) for walk in moved])

@@ -1,4 +1,4 @@
-"""A ruler for edited faces: a small network that reads attributes off a picture, trained apart from the VAE."""
+"""A classifier that judges edited faces: a small network that reads attributes off a picture, apart from the VAE."""
 
 from math import prod
 
@@ -64,8 +64,7 @@ def reconstructions(model, dataset):
     model.eval()
     device = next(model.parameters()).device
     images = [model.reconstruct(to_float(part.to(device))).mul(255).round() for part in batches(dataset)]
-    images = torch.cat(images).to(torch.uint8).cpu()
-    return dataset.with_images(images, dataset.targets)
+    return dataset.with_images(torch.cat(images).to(torch.uint8).cpu(), dataset.targets)
 
 
 def with_reconstructions(model, dataset):
@@ -80,8 +79,7 @@ def fit_classifier(classifier, dataset, weights, config, name="classifier"):
     weights: (N,), of mean 1. History: one dict an epoch, {"epoch", "train_loss"}.
     """
     targets, history = dataset.targets.float(), []
-    progress = progress_bar(config.epochs * len(dataset), name)
-    with model_on_device(classifier, config.precision), progress as bar:
+    with model_on_device(classifier, config.precision), progress_bar(config.epochs * len(dataset), name) as bar:
         optimizer = make_optimizer(classifier, config)
         for epoch in range(1, config.epochs + 1):
             classifier.train()

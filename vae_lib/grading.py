@@ -14,14 +14,13 @@ def without(*functions):
 
     An exercise asks for what the library already has; under this, an answer that only calls the library fails.
     """
-    functions = [inspect.unwrap(function) for function in functions]
-    codes = [function.__code__ for function in functions]
+    codes = {function: function.__code__ for function in map(inspect.unwrap, functions)}
     try:
-        for function in functions:
+        for function in codes:
             function.__code__ = refuse.__code__
         yield
     finally:
-        for function, code in zip(functions, codes):
+        for function, code in codes.items():
             function.__code__ = code
 
 

@@ -14,10 +14,9 @@ def lerp(a, b, t):
 def slerp(a, b, t):
     """Arc from a (t = 0) to b (t = 1): the direction turns at constant speed, the norm changes linearly.
 
-    a, b: (D,), t: (steps,) in [0, 1] -> (steps, D). Where no direction is given (a zero vector) or none needs to turn
-    (parallel vectors), this is the straight line. Raises LabError for opposite directions: no arc is the shortest.
-    Shoemake 1985, "Animating rotation with quaternion curves", for unit vectors; proposed for latent codes by White
-    2016, "Sampling generative networks", section 2.1; here extended to vectors of different norm.
+    a, b: (D,), t: (steps,) in [0, 1] -> (steps, D). For a zero vector and for parallel vectors it is the straight line.
+    Raises LabError for opposite directions. Shoemake 1985, "Animating rotation with quaternion curves", for unit
+    vectors; White 2016, "Sampling generative networks", section 2.1, for codes; extended here to different norms.
     """
     if not (a.any() and b.any()):
         return lerp(a, b, t)
@@ -37,6 +36,7 @@ def slerp(a, b, t):
 INTERPOLATIONS = Choices("interpolation", lerp=lerp, slerp=slerp)
 
 
+@torch.no_grad()
 def as_code(model, a):
     """The latent code (latent_dim,) of an image (C, H, W), floats in [0, 1] or uint8: its posterior mean.
 
@@ -44,17 +44,15 @@ def as_code(model, a):
     values that are not finite.
     """
     model.eval()
-    device = next(model.parameters()).device
     if not isinstance(a, torch.Tensor):
         raise LabError(f"Give an image or a code as a tensor, not {type(a).__name__}: torch.as_tensor makes one of it.")
     check_finite("The values of the image or code are", a)
-    if tuple(a.shape) == (model.latent_dim,):
+    device, shape = next(model.parameters()).device, tuple(a.shape)
+    if shape == (model.latent_dim,):
         return a.to(device)
-    if tuple(a.shape) != model.image_shape:
-        raise LabError(
-            f"Give an image of shape {model.image_shape} or a code of shape ({model.latent_dim},), "
-            f"not {tuple(a.shape)}."
-        )
+    if shape != model.image_shape:
+        wanted = f"an image of shape {model.image_shape} or a code of shape ({model.latent_dim},)"
+        raise LabError(f"Give {wanted}, not {shape}.")
     x = to_float(a) if a.dtype == torch.uint8 else a
     return model.encode(x[None].to(device))[0][0]
 
@@ -82,23 +80,18 @@ def interpolate(model, a, b, steps=10, kind="lerp"):
 def interpolate_grid(model, corners, steps=6):
     """A plane through four images or codes: (steps * steps, C, H, W), row by row.
 
-    corners: upper left, upper right, lower left, lower right.
+    corners: upper left, upper right, lower left, lower right. Raises LabError for another number of them.
     """
     if len(corners) != 4:
         raise LabError(f"A plane has 4 corners, not {len(corners)}: upper left, upper right, lower left, lower right.")
-    upper_left, upper_right, lower_left, lower_right = (as_code(model, corner) for corner in corners)
+    upper_left, upper_right, lower_left, lower_right = corners
     left = interpolate_codes(model, upper_left, lower_left, steps)
     right = interpolate_codes(model, upper_right, lower_right, steps)
-    rows = [interpolate_codes(model, a, b, steps) for a, b in zip(left, right)]
-    return model.decode(torch.cat(rows))
+    return model.decode(torch.cat([interpolate_codes(model, a, b, steps) for a, b in zip(left, right)]))
 
 
-@torch.no_grad()
 def interpolate_loop(model, stations, steps=10, kind="slerp"):
-    """Frames of a round trip through several images or codes and back to the first, each station shown once.
-
-    -> (len(stations) * steps, C, H, W).
-    """
+    """A round trip through images or codes, each shown once: -> frames (len(stations) * steps, C, H, W)."""
     pairs = zip(stations, [*stations[1:], stations[0]])
     return torch.cat([interpolate(model, a, b, steps + 1, kind)[:-1] for a, b in pairs])
 
@@ -113,17 +106,11 @@ def traverse(model, a, dimension, values):
 
 @torch.no_grad()
 def decoded_plane(model, extent=3.0, n=15):
-    """A two-dimensional latent space from -extent to extent, z1 to the right, z2 upwards: (n * n, C, H, W).
-
-    Row by row from the top.
-    """
+    """A two-dimensional latent space, z1 to the right, z2 up, both from -extent to extent: (n * n, C, H, W) by rows."""
     side = torch.linspace(-extent, extent, n, device=next(model.parameters()).device)
     return model.decode(torch.cartesian_prod(side.flip(0), side).flip(1))
 
 
 def step_lengths(frames):
-    """Distance in image space between neighbouring frames: (steps, C, H, W) -> (steps - 1,).
-
-    Their sum is the length of the path; it is even if they are all alike.
-    """
+    """Distances of neighbouring frames in image space: (steps, C, H, W) -> (steps - 1,). Their sum is the length."""
     return (frames[1:] - frames[:-1]).flatten(1).norm(dim=1)

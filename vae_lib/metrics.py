@@ -15,8 +15,7 @@ from vae_lib.models import reparameterize
 def per_class_error(model, dataset, likelihood="mse"):
     """Mean reconstruction error of each class, from posterior means: -> {class name: error per image}."""
     errors, _ = per_image(model, dataset, likelihood)
-    names = enumerate(dataset.target_names)
-    return {name: errors[dataset.targets == k].mean().item() for k, name in names}
+    return {name: errors[dataset.targets == k].mean().item() for k, name in enumerate(dataset.target_names)}
 
 
 @torch.no_grad()
@@ -24,8 +23,7 @@ def posterior(model, dataset):
     """q(z|x) of every image: -> mu, logvar, both (N, latent_dim), on the CPU; of an Autoencoder (codes, None)."""
     model.eval()
     device = next(model.parameters()).device
-    parts = [model.encode(to_float(images.to(device))) for images in batches(dataset)]
-    mu, logvar = zip(*parts)
+    mu, logvar = zip(*(model.encode(to_float(images.to(device))) for images in batches(dataset)))
     return torch.cat(mu).cpu(), None if logvar[0] is None else torch.cat(logvar).cpu()
 
 
@@ -35,12 +33,11 @@ def nearest_images(images, dataset):
 
     images: floats (N, C, H, W) in [0, 1], as large as those of the dataset. Results are on the CPU.
     """
-    queries = images.flatten(1)
-    distances = []
+    queries, distances = images.flatten(1), []
     for others in batches(dataset):
         others = to_float(others.to(queries.device)).flatten(1)
-        products = queries @ others.T
-        distances.append(queries.square().sum(1, keepdim=True) + others.square().sum(1) - 2 * products)
+        squares = queries.square().sum(1, keepdim=True) + others.square().sum(1)
+        distances.append(squares - 2 * (queries @ others.T))  # (a - b)^2 = a^2 + b^2 - 2ab
     distance, index = torch.cat(distances, dim=1).min(dim=1)
     return index.cpu(), distance.clamp(min=0).cpu()
 

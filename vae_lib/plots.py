@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 
 import IPython.display
 import matplotlib.pyplot as plt
@@ -44,20 +45,25 @@ def alternative_text(figure):
     return f"{'Images' if any(axis.images for axis in figure.axes) else 'Chart'}: {'. '.join(parts)}."
 
 
-def new_figure(width, height, rows=1, columns=1, **options):
+def new_figure(width, height, rows=1, columns=1, title="", **options):
     """A figure and its axes (an array for several), closed for pyplot so that it is shown only once."""
-    options = {"layout": "constrained", **options}
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), dpi=DPI, FigureClass=DescribedFigure, **options)
+    options = {"layout": "constrained", "figsize": (width, height), "dpi": DPI, **options}
+    figure, axes = plt.subplots(rows, columns, FigureClass=DescribedFigure, **options)
     plt.close(figure)
+    set_title = figure.suptitle if isinstance(axes, np.ndarray) else axes.set_title
+    set_title(title, fontsize=10)
     return figure, axes
+
+
+def as_rgb(images):
+    """Images (N, 1 or 3, H, W), uint8 or floats in [0, 1], as floats (N, 3, H, W) on the CPU."""
+    images = images.detach().cpu()
+    return (images if images.is_floating_point() else to_float(images)).expand(-1, 3, -1, -1)
 
 
 def tile(images, columns):
     """A grid of images as one picture: uint8 or [0, 1] floats (N, C, H, W) -> array (H', W', 3)."""
-    images = images.detach().cpu()
-    if not images.is_floating_point():
-        images = to_float(images)
-    return make_grid(images.clamp(0, 1), nrow=columns, padding=2, pad_value=1.0).permute(1, 2, 0).numpy()
+    return make_grid(as_rgb(images).clamp(0, 1), nrow=columns, padding=2, pad_value=1.0).permute(1, 2, 0).numpy()
 
 
 def to_png(images, columns=10, pixels=112):
@@ -75,38 +81,25 @@ def enlarge(picture, scale):
 
 def show_images(images, title="", columns=10, inches=0.75):
     """Images (N, C, H, W), row by row, each so many inches wide."""
-    picture = tile(images, columns)
-    width = inches * columns
-    figure, axis = new_figure(width, width * picture.shape[0] / picture.shape[1] + 0.3)
+    picture, width = tile(images, columns), inches * columns
+    figure, axis = new_figure(width, width * picture.shape[0] / picture.shape[1] + 0.3, title=title)
     axis.imshow(picture, interpolation="nearest")
-    axis.set_title(title, fontsize=10)
     axis.axis("off")
     return figure
 
 
 def show_rows(rows, title="", above=()):
-    """One row of images for each entry of {name: images (N, C, H, W)}, its name on the left.
-
-    above: a label over each column.
-    """
+    """A row of images for each entry of {name: images (N, C, H, W)}, its name on the left; above: labels of columns."""
     columns = len(next(iter(rows.values())))
-    picture = tile(torch.cat([_as_rgb(images) for images in rows.values()]), columns)
-    width = 0.75 * columns + 1.2
-    figure, axis = new_figure(width, (width - 1.2) * picture.shape[0] / picture.shape[1] + 0.3)
+    picture = tile(torch.cat([as_rgb(images) for images in rows.values()]), columns)
+    height, width, _ = picture.shape
+    figure, axis = new_figure(0.75 * columns + 1.2, 0.75 * columns * height / width + 0.3, title=title)
     axis.imshow(picture, interpolation="nearest")
-    step = picture.shape[0] / len(rows)
-    axis.set_yticks([step * (k + 0.5) for k in range(len(rows))], rows.keys(), fontsize=9)
-    axis.set_xticks([picture.shape[1] / columns * (k + 0.5) for k in range(len(above))], above, fontsize=9)
+    axis.set_yticks([height / len(rows) * (k + 0.5) for k in range(len(rows))], rows.keys(), fontsize=9)
+    axis.set_xticks([width / columns * (k + 0.5) for k in range(len(above))], above, fontsize=9)
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
     axis.spines[:].set_visible(False)
-    axis.set_title(title, fontsize=10)
     return figure
-
-
-def _as_rgb(images):
-    images = images.detach().cpu()
-    images = images if images.is_floating_point() else to_float(images)
-    return images.expand(-1, 3, -1, -1)
 
 
 def plot_history(records, title=""):
@@ -114,25 +107,20 @@ def plot_history(records, title=""):
 
     Runs of more than five epochs are shown from the level of their second epoch down: the first dwarfs the rest.
     """
-    figure, axes = new_figure(11, 3.6, columns=3)
+    figure, axes = new_figure(11, 3.6, columns=3, title=f"{title} (solid: training, dashed: validation)")
     parts = {"loss": "loss per image", "reconstruction": "squared error per image", "kl": "KL in nats per image"}
     for axis, (part, label) in zip(axes, parts.items()):
         for colour, (name, record) in zip(COLOURS, records.items()):
-            for split, style in (("train", "-"), ("val", "--")):
-                points = [
-                    (row["epoch"], row[f"{split}_{part}"]) for row in record["history"] if f"{split}_{part}" in row
-                ]
-                if points:
-                    axis.plot(*zip(*points), style, color=colour, label=name if split == "train" else None)
+            for key, style, series in ((f"train_{part}", "-", name), (f"val_{part}", "--", None)):
+                if points := [(row["epoch"], row[key]) for row in record["history"] if key in row]:
+                    axis.plot(*zip(*points), style, color=colour, label=series)
         second = [record["history"][1][f"train_{part}"] for record in records.values() if len(record["history"]) > 5]
         if second and part != "kl":
             axis.set_ylim(top=max(second))
         axis.set(xlabel="epoch", title=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
-    figure.suptitle(f"{title} (solid: training, dashed: validation)", fontsize=10)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(records), fontsize=8)
     return figure
 
 
@@ -141,8 +129,9 @@ def plot_lines(panels, xlabel, ylabel, title="", log_x=False, log_y=False):
 
     Up to 20 points are marked; a longer series is a line. log_x: a logarithmic axis whose ticks are the x themselves.
     """
-    figure, axes = new_figure(4.2 * len(panels) + 1, 3.6, columns=len(panels), sharey=True)
-    for axis, (name, series) in zip(np.atleast_1d(axes), panels.items()):
+    options = {"columns": len(panels), "squeeze": False, "sharey": True}
+    figure, axes = new_figure(4.2 * len(panels) + 1, 3.6, title=title, **options)
+    for axis, (name, series) in zip(axes.flat, panels.items()):
         for colour, (label, (x, y, *error)) in zip(COLOURS, series.items()):
             marker = "o" if len(x) <= 20 else None
             axis.errorbar(x, y, *error, color=colour, label=label, marker=marker, markersize=3, capsize=3)
@@ -155,20 +144,18 @@ def plot_lines(panels, xlabel, ylabel, title="", log_x=False, log_y=False):
         axis.set(xlabel=xlabel, ylabel=ylabel, title=name)
         axis.legend(fontsize=8, ncols=2 if len(series) > 5 else 1)
         axis.grid(alpha=0.3)
-    figure.suptitle(title, fontsize=10)
     return figure
 
 
 def plot_points(panels, title="", targets=None, target_names=(), radius=None, same_scale=False):
     """Points in the plane, such as two-dimensional codes, panels side by side: {panel: points (N, 2)}.
 
-    targets (N,) and target_names: colour the points by class. radius: draw a dashed circle around 0; of the prior
-    N(0, I), 2.45 holds 95 %. same_scale: one x and one y axis for all panels. Points are drawn in random order, so that
-    no class hides another.
+    targets (N,) and target_names: colour the points by class, in random order, so that no class hides another.
+    radius: draw a dashed circle around 0; of the prior N(0, I), 2.45 holds 95 %. same_scale: all panels share axes.
     """
-    size = (4 * len(panels) + (targets is not None), 4)
-    figure, axes = new_figure(*size, columns=len(panels), sharex=same_scale, sharey=same_scale)
-    for axis, (name, points) in zip(np.atleast_1d(axes), panels.items()):
+    options = {"columns": len(panels), "squeeze": False, "sharex": same_scale, "sharey": same_scale}
+    figure, axes = new_figure(4 * len(panels) + (targets is not None), 4, title=title, **options)
+    for axis, (name, points) in zip(axes.flat, panels.items()):
         order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))
         colours = COLOURS[0] if targets is None else [COLOURS[k] for k in targets[order]]
         axis.scatter(*points[order].T, s=2, c=colours)
@@ -180,18 +167,16 @@ def plot_points(panels, title="", targets=None, target_names=(), radius=None, sa
     if targets is not None:
         dots = [plt.Line2D([], [], linestyle="", marker="o", color=c) for c, _ in zip(COLOURS, target_names)]
         figure.legend(dots, target_names, loc="outside right upper", fontsize=8)
-    figure.suptitle(title, fontsize=10)
     return figure
 
 
 def plot_histograms(series, xlabel, title=""):
     """Histograms on common bins for {series: values (N,)}: shares of all values, as outlines."""
-    figure, axis = new_figure(7, 3)
+    figure, axis = new_figure(7, 3, title=title)
     edges = np.histogram_bin_edges(np.concatenate(list(series.values())), bins=80)
     for colour, (name, values) in zip(COLOURS, series.items()):
         axis.hist(values, edges, density=True, histtype="stepfilled", alpha=0.5, color=colour, label=name)
     axis.set(xlabel=xlabel, ylabel="density")
-    axis.set_title(title, fontsize=10)
     axis.legend(fontsize=8)
     return figure
 
@@ -202,8 +187,8 @@ def plot_latent_histograms(means, draws, title=""):
     means, draws: (N, variables), the posterior means of images (outlines) and one draw of z for each (filled).
     """
     variables = means.shape[1]
-    rows = -(-variables // 10)
-    figure, axes = new_figure(10, 0.8 * rows + 0.8, rows, columns=10, layout=None)
+    rows = math.ceil(variables / 10)
+    figure, axes = new_figure(10, 0.8 * rows + 0.8, rows, columns=10, title=title, layout=None)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.1, top=0.92, wspace=0.05, hspace=0.05)
     edges = np.linspace(-4, 4, 33)
     normal = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
@@ -217,21 +202,19 @@ def plot_latent_histograms(means, draws, title=""):
     handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[0], alpha=0.5), plt.Line2D([], [], color=COLOURS[1])]
     handles.append(plt.Line2D([], [], color="k", linestyle="--"))
     figure.legend(handles, ["draws of z", "posterior means", "N(0, 1)"], loc="lower center", ncols=3, fontsize=8)
-    figure.suptitle(title, fontsize=10)
     return figure
 
 
 def plot_bars(groups, ylabel, title=""):
     """Grouped bars for {series: {label: value}}: one colour a series, one place on the x axis a label."""
     labels = list(next(iter(groups.values())))
-    figure, axis = new_figure(9, 3 if len(labels) <= 10 else 4)
+    figure, axis = new_figure(9, 3 if len(labels) <= 10 else 4, title=title)
     width = 0.8 / len(groups)
     for k, (colour, (name, values)) in enumerate(zip(COLOURS, groups.items())):
         places = np.arange(len(labels)) + (k - (len(groups) - 1) / 2) * width
         axis.bar(places, [values[label] for label in labels], width, color=colour, label=name)
     axis.set_xticks(range(len(labels)), labels, rotation=90 if len(labels) > 10 else 0)
     axis.set_ylabel(ylabel)
-    axis.set_title(title, fontsize=10)
     axis.legend(fontsize=8)
     axis.grid(axis="y", alpha=0.3)
     return figure
@@ -239,17 +222,15 @@ def plot_bars(groups, ylabel, title=""):
 
 def plot_matrix(values, rows, columns, ylabel, xlabel, title=""):
     """A matrix (rows, columns) of numbers from -1 to 1 as coloured squares, each with its number."""
-    figure, axis = new_figure(0.62 * len(columns) + 2.5, 0.42 * len(rows) + 2)
+    figure, axis = new_figure(0.62 * len(columns) + 2.5, 0.42 * len(rows) + 2, title=title)
     axis.imshow(values.tolist(), cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     for i, row in enumerate(values.tolist()):
         for j, value in enumerate(row):
-            axis.text(
-                j, i, f"{value:+.2f}", ha="center", va="center", fontsize=7, color="w" if abs(value) > 0.6 else "k"
-            )
+            colour = "w" if abs(value) > 0.6 else "k"  # white on dark squares
+            axis.text(j, i, f"{value:+.2f}", ha="center", va="center", fontsize=7, color=colour)
     axis.set_xticks(range(len(columns)), columns, rotation=60, ha="right", fontsize=8)
     axis.set_yticks(range(len(rows)), rows, fontsize=8)
     axis.set(xlabel=xlabel, ylabel=ylabel)
-    axis.set_title(title, fontsize=10)
     return figure
 
 
@@ -267,21 +248,19 @@ def save_animation(frames, name, title, milliseconds=100, pixels=96):
     title: what it shows, for readers who cannot see it.
     """
     scale = max(1, pixels // frames.shape[-1])
-    pictures = [enlarge(picture, scale) for picture in _as_rgb(frames).permute(0, 2, 3, 1).numpy()]
+    pictures = [enlarge(picture, scale) for picture in as_rgb(frames).permute(0, 2, 3, 1).numpy()]
     file = io.BytesIO()
     pictures[0].save(file, "gif", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
     if settings.PROFILE.writes_results:
         with replacing(settings.FIGURES_DIR / f"{name}.gif") as temporary:
             temporary.write_bytes(file.getvalue())
     source = base64.b64encode(file.getvalue()).decode()
-    return IPython.display.HTML(
-        f'<img alt="Animation: {title}." src="data:image/gif;base64,{source}">'
-    )  # HTML pages show it too
+    tag = f'<img alt="Animation: {title}." src="data:image/gif;base64,{source}">'
+    return IPython.display.HTML(tag)  # HTML pages show it too
 
 
 def show_table(header, rows):
     """A Markdown table: header, a list of column names; rows, lists of cells (floats are shown with 2 decimals)."""
     lines = [header, ["---"] * len(header), *rows]
     cells = ([f"{v:.2f}" if isinstance(v, float) else str(v).replace("|", "\\|") for v in line] for line in lines)
-    text = (f"| {' | '.join(line)} |" for line in cells)
-    return IPython.display.Markdown("\n".join(text))
+    return IPython.display.Markdown("\n".join(f"| {' | '.join(line)} |" for line in cells))

@@ -1,7 +1,6 @@
-"""Interactive cells: labelled controls around a plain drawing function.
+"""Interactive cells: labelled controls around a plain drawing function, which returns images.
 
-The drawing functions (`between`, `moved`, `edited`, `decoded_point`, and `decoded_plane` of latent.py) return images; a
-notebook calls them with fixed values right below each widget, so that a rendered page shows the same picture.
+A notebook calls the same function with fixed values below each widget, so that a page without a kernel shows a picture.
 """
 
 import html
@@ -41,10 +40,9 @@ def panel(draw, **controls):
 
 
 def slider(label, low, high, value):
-    """A labelled slider that answers while it is dragged, and to the arrow keys."""
-    return ipywidgets.FloatSlider(
-        value, min=low, max=high, step=(high - low) / 100, description=label, style={"description_width": "initial"}
-    )
+    """A labelled slider of 100 steps, which answers while it is dragged, and to the arrow keys."""
+    style = {"description_width": "initial"}  # as wide as the label
+    return ipywidgets.FloatSlider(value, min=low, max=high, step=(high - low) / 100, description=label, style=style)
 
 
 @torch.no_grad()
@@ -54,8 +52,7 @@ def between(model, images, first, second, kind, position):
     images: a sequence of images (C, H, W) or codes (latent_dim,).
     """
     a, b = as_code(model, images[first]), as_code(model, images[second])
-    t = torch.tensor([0.0, position, 1.0], device=a.device)
-    return model.decode(INTERPOLATIONS[kind](a, b, t))
+    return model.decode(INTERPOLATIONS[kind](a, b, torch.tensor([0.0, position, 1.0], device=a.device)))
 
 
 def interpolation(model, images, names):
@@ -63,8 +60,7 @@ def interpolation(model, images, names):
     if len(images) < 2:
         raise LabError("An interpolation needs at least two images.")
     choices = [(name, k) for k, name in enumerate(names)]
-    with torch.no_grad():
-        codes = [as_code(model, image) for image in images]  # once, not at every move of the slider
+    codes = [as_code(model, image) for image in images]  # once, not at every move of the slider
     return panel(
         partial(between, model, codes),
         first=ipywidgets.Dropdown(options=choices, value=0, description="from"),
@@ -77,17 +73,15 @@ def interpolation(model, images, names):
 @torch.no_grad()
 def moved(model, image, **values):
     """Two images: the reconstruction of an image or code; the same with dimensions set: moved(model, x, z17=2.0)."""
-    code = as_code(model, image)
-    changed = code.clone()
+    codes = as_code(model, image).repeat(2, 1)
     for name, value in values.items():
-        changed[int(name.removeprefix("z"))] = value
-    return model.decode(torch.stack([code, changed]))
+        codes[1, int(name.removeprefix("z"))] = value
+    return model.decode(codes)
 
 
 def dimensions(model, image, chosen):
     """Widget: one slider for each chosen latent dimension of an image, starting at its posterior mean."""
-    with torch.no_grad():
-        code = as_code(model, image)
+    code = as_code(model, image)
     sliders = {f"z{k}": slider(f"dimension {k}", -4.0, 4.0, code[k].clamp(-4, 4).item()) for k in map(int, chosen)}
     return panel(partial(moved, model, code), **sliders)
 
@@ -105,8 +99,7 @@ def edited(model, images, vectors, face, **weights):
 
 def attributes(model, images, names, vectors):
     """Widget: choose one of the images, and add the vectors with a slider for each. names: a label for each image."""
-    with torch.no_grad():
-        codes = [as_code(model, image) for image in images]
+    codes = [as_code(model, image) for image in images]
     face = ipywidgets.Dropdown(options=[(name, k) for k, name in enumerate(names)], value=0, description="face")
     sliders = {name: slider(name, -4.0, 4.0, 0.0) for name in vectors}
     return panel(partial(edited, model, codes, vectors), face=face, **sliders)
@@ -120,13 +113,9 @@ def decoded_point(model, z1, z2):
 
 def plane(model, extent=3.0, n=15):
     """Widget: a map of the two-dimensional latent space; the place under the pointer (or the sliders') is decoded."""
-    box = panel(
-        partial(decoded_point, model),
-        z1=slider("z1", -extent, extent, 0.0),
-        z2=slider("z2", -extent, extent, 0.0),
-    )
-    chart = ipywidgets.Image(value=to_png(decoded_plane(model, extent, n), n, 28), format="png")
-    chart.layout = ipywidgets.Layout(width="450px", height="450px")
+    box = panel(partial(decoded_point, model), **{z: slider(z, -extent, extent, 0.0) for z in ("z1", "z2")})
+    layout = ipywidgets.Layout(width="450px", height="450px")
+    chart = ipywidgets.Image(value=to_png(decoded_plane(model, extent, n), n, 28), format="png", layout=layout)
 
     def go(event):
         """Set both sliders to the place of a mouse event on the map."""
