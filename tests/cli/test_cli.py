@@ -182,8 +182,8 @@ def test_photos_and_folders_of_them(here, tiny_model, capsys):
     (here / "album" / "notes.txt").write_text("no photo")
     assert main(["reconstruct", "album", "album/b.png", "--model", tiny_model, "--out", "three.png"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("album/a.JPG: its centre square, 20x20")
-    assert out[1].startswith("album/b.png: its centre square, 30x30") and "eyes at mid-height" in out[3]
+    assert "eyes at mid-height" in out[0] and out[1].startswith("album/a.JPG: its centre square, 20x20")
+    assert out[2].startswith("album/b.png: its centre square, 30x30")
     upper = tiles("three.png", 16, 8, 2, 3)[0]
     square = Image.fromarray(PATTERN).resize((16, 16), Image.Resampling.BILINEAR, (0, 5, 30, 35))
     assert np.abs(upper[1] - np.asarray(square)).max() <= 1 and (upper[1] == upper[2]).all()
@@ -421,7 +421,7 @@ def test_ctrl_c_keeps_the_finished_epochs(here, capsys):
     assert process.returncode == 130 and err.count("\n") == 1 and "the same command goes on" in err
     assert os.listdir(here) == ["cut.checkpoint"]
     done = len(read_tensors(here / "cut.checkpoint")[1]["history"])
-    assert 1 <= done < 20 and (f"epochs 1 to {done} are kept" if done > 1 else "epoch 1 is kept") in err
+    assert 1 <= done < 20 and f"interrupted after epoch {done}, which cut.checkpoint keeps" in err
     assert main([*command, "--out", "cut.safetensors"]) == 0
     assert f"going on after epoch {done}" in capsys.readouterr().out
     assert main([*command, "--out", "whole.safetensors"]) == 0

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from vae_lib import attributes, latent, settings
 from vae_lib.checks import LabError
-from vae_lib.cli.images import check_pictures_out, check_weights_out, read_photos, save_pictures
+from vae_lib.cli.images import check_file_out, check_pictures_out, read_photos, save_pictures
 from vae_lib.data import DATASETS, SPLITS, load_dataset, to_float
 from vae_lib.engine import distributed
 from vae_lib.metrics import count_parameters
@@ -21,7 +21,6 @@ from vae_lib.storage.weights import read_tensors
 from vae_lib.training import TrainConfig, fit
 
 MODELS = {"conv": ConvVAE, "fc": FCVAE, "autoencoder": Autoencoder}
-COLUMNS = 10  # of a grid, at most
 
 
 # --- train ---
@@ -40,7 +39,9 @@ def train(args):
     """
     out = Path(args.out or f"runs/{args.data}-{args.model}.safetensors")
     checkpoint = out.with_suffix(".checkpoint")
-    check_weights_out(out)
+    check_file_out(out, ".safetensors")
+    if out.exists():
+        raise LabError(f"{out} is there already and is never overwritten; choose another --out, or delete it.")
     config = TrainConfig(**{field.name: getattr(args, field.name) for field in dataclasses.fields(TrainConfig)})
     arguments = model_arguments(args)
     if side := args.size or DATASETS[args.data].size:  # a model that cannot be is refused before images are decoded
@@ -60,34 +61,25 @@ def train(args):
             next_command = "reconstruct" if args.model == "autoencoder" else "generate"
             print(f"written: {out}\ntest loss: {test_result(record)}\nnext: vae {next_command} --model {out}")
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(what_is_kept(checkpoint)) from None
+        done = epochs_kept(checkpoint)
+        kept = f"after epoch {done}, which {checkpoint} keeps; the same command goes on from there"
+        raise KeyboardInterrupt(f"interrupted {kept if done else 'in the first epoch; nothing is kept'}") from None
 
 
 def model_arguments(args):
     """Arguments of the model's constructor, from those flags that were given; LabError if it does not take one."""
-    names = ("channels", "hidden", "batch_norm", "activation")
-    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    given = {name: getattr(args, name) for name in ("channels", "hidden", "batch_norm", "activation", "centre")}
+    given["latent_dim"] = args.latent
+    given = {name: value for name, value in given.items() if value is not None}
     for name in given:
         if name not in signature(MODELS[args.model]).parameters:
             raise LabError(f"--model {args.model} takes no --{name.replace('_', '-')}; leave it out.")
-    if args.latent is not None:
-        given["latent_dim"] = args.latent
-    light_on_dark = args.data == "mnist"
-    return given | {"centre": (0.0 if light_on_dark else 0.5) if args.centre is None else args.centre}
+    return {"centre": 0.0 if args.data == "mnist" else 0.5} | given  # digits are light on dark
 
 
 def epochs_kept(checkpoint):
     """How many epochs are in a checkpoint; 0 if it is not there."""
     return len(read_tensors(checkpoint)[1].get("history", [])) if checkpoint.exists() else 0
-
-
-def what_is_kept(checkpoint):
-    """What an interrupted training leaves, in words."""
-    done = epochs_kept(checkpoint)
-    if not done:
-        return "interrupted before the end of the first epoch, so nothing is kept"
-    epochs = "epoch 1 is" if done == 1 else f"epochs 1 to {done} are"
-    return f"interrupted; {epochs} kept in {checkpoint}, and the same command goes on from there"
 
 
 def test_result(record):
@@ -111,9 +103,8 @@ def generate(args):
       vae generate --samples 16 --out faces.png
       vae generate --model mnist-vae-z20 --temperature 0.7 --out digits/
     """
-    check_pictures_out(args.out)
-    model, _ = load_vae(args.model)
-    images = model.decode(args.temperature * draws(model, args.samples, args.seed))
+    model, _ = prepare(args)
+    images = model.decode(args.temperature * photos_or_draws(args, model, args.samples))
     save_pictures(args.out, images, math.ceil(math.sqrt(len(images))), images)
 
 
@@ -126,10 +117,9 @@ def reconstruct(args):
       vae reconstruct me.jpg you.png --out both.png
       vae reconstruct --model cifar10-conv-best --split test --samples 10
     """
-    check_pictures_out(args.out, args.photos)
-    model, record = load_vae(args.model)
+    model, record = prepare(args)
     if args.photos:
-        images = read_faces(args.photos, model, record)
+        images = read_photos(args.photos, model.image_shape)
     else:
         name, size = args.data or record["data"]["name"], model.image_shape[-1]
         if name is None:
@@ -137,7 +127,7 @@ def reconstruct(args):
         images = load_dataset(name, args.split, size, record["data"].get("crop"), args.samples).images
     originals = to_float(images)
     pictures = torch.cat([model.reconstruct(part) for part in originals.split(100)])
-    columns = min(COLUMNS, len(pictures))
+    columns = min(10, len(pictures))
     save_pictures(args.out, in_pairs(originals, pictures, columns), columns, pictures)
 
 
@@ -148,9 +138,8 @@ def interpolate(args):
       vae interpolate me.jpg you.png --steps 8 --out walk.png
       vae interpolate --samples 4 --kind slerp
     """
-    check_pictures_out(args.out, args.photos)
-    model, record = load_vae(args.model)
-    ends = read_faces(args.photos, model, record) if args.photos else draws(model, 2 * args.samples, args.seed)
+    model, _ = prepare(args)
+    ends = photos_or_draws(args, model, 2 * args.samples)
     if args.photos and len(ends) != 2:
         raise LabError(f"A walk leads from one photo to another: give 2 of them, not {len(ends)}, or none.")
     walks = [latent.interpolate(model, a, b, args.steps, args.kind) for a, b in zip(ends[::2], ends[1::2])]
@@ -166,42 +155,38 @@ def manipulate(args):
       vae manipulate --attribute Smiling --samples 8 --out smile.png
       vae manipulate me.jpg --attribute Eyeglasses --without Male Young --weights -2 0 2
     """
-    check_pictures_out(args.out, args.photos)
-    model, record = load_vae(args.model)
+    model, record = prepare(args)
     vector = attributes.shipped_vector(record, args.attribute)
     if args.attribute in args.without:
         raise LabError(f"--without {args.attribute} leaves nothing of {args.attribute}; name other attributes.")
     if args.without:
         others = (attributes.shipped_vector(record, name) for name in args.without)
         vector = attributes.orthogonalise(vector, *others)
-    faces = read_faces(args.photos, model, record) if args.photos else draws(model, args.samples, args.seed)
+    faces = photos_or_draws(args, model, args.samples)
     rows = attributes.manipulate(model, faces, vector, args.weights)
     save_pictures(args.out, rows.flatten(0, 1), len(args.weights), rows)
     print("one row a face; columns are the weights", *(f"{weight:g}" for weight in args.weights))
 
 
-def load_vae(name):
-    """A model that makes pictures, and its record, which says what it was trained on; LabError for a classifier."""
-    model, record = load_pretrained(name)
+def prepare(args):
+    """The model that makes the pictures, and its record; --out is checked before. LabError for a classifier."""
+    check_pictures_out(args.out, args.photos)
+    model, record = load_pretrained(args.model)
     record = {"data": {"name": None}, **record}
     if record["model"]["class"] == "AttributeClassifier":
-        raise LabError(f"{name} is a classifier, which makes no pictures; `vae info` lists the models that do.")
+        raise LabError(f"{args.model} is a classifier, which makes no pictures; `vae info` lists the models that do.")
+    if args.photos and record["data"]["name"] == "celeba":
+        print("A face should fill the square as in CelebA: eyes at mid-height, a bit more than a quarter apart.")
     return model, record
 
 
-def draws(model, n, seed):
-    """n draws of the prior N(0, I): -> (n, latent_dim). LabError for an autoencoder, which has none."""
+def photos_or_draws(args, model, n):
+    """The photos, uint8 (N, C, H, W), or n draws of the prior N(0, I), (n, latent_dim); an autoencoder has no prior."""
+    if args.photos:
+        return read_photos(args.photos, model.image_shape)
     if isinstance(model, Autoencoder):
         raise LabError("An autoencoder has no prior to draw from; name photos, or choose a VAE with --model.")
-    return torch.randn(n, model.latent_dim, generator=torch.Generator().manual_seed(seed))
-
-
-def read_faces(paths, model, record):
-    """`read_photos` for this model; says what a photo must look like for a model of aligned faces."""
-    images = read_photos(paths, model.image_shape)
-    if record["data"]["name"] == "celeba":
-        print("The face should fill the square as in CelebA: eyes at mid-height, a bit more than a quarter apart.")
-    return images
+    return torch.randn(n, model.latent_dim, generator=torch.Generator().manual_seed(args.seed))
 
 
 def in_pairs(above, below, columns):

@@ -20,11 +20,10 @@ def list_photos(paths):
     """The paths, each folder replaced by the images that lie in it, sorted. LabError if there is nothing."""
     photos = []
     for path in map(Path, paths):
-        if not path.exists():
-            raise LabError(f"There is no photo {path}; check the name.")
         found = sorted(file for file in path.iterdir() if is_image_name(file.name)) if path.is_dir() else [path]
-        if not found:
-            raise LabError(f"The folder {path} holds no images ({', '.join(SUFFIXES)}); name another.")
+        if not found or not path.exists():
+            kinds = ", ".join(SUFFIXES)
+            raise LabError(f"There is no photo at {path}; name an image ({kinds}), or a folder that holds some.")
         photos += found
     return photos
 
@@ -42,9 +41,7 @@ def read_photos(paths, image_shape):
         except LabError:
             raise
         except ValueError as error:
-            raise LabError(
-                f"{path} cannot be used: {error}; name a JPEG, PNG or WebP file (convert others, such as HEIC)."
-            ) from None
+            raise LabError(f"{path} cannot be used: {error}; name another, or convert it to JPEG or PNG.") from None
         with Image.open(path) as photo:
             side = min(photo.size)
         print(f"{path}: its centre square, {side}x{side} pixels, resized to {size}x{size}")
@@ -84,13 +81,6 @@ def check_pictures_out(out, photos=()):
         raise LabError(f"The folder {out} is not empty; choose another --out, or empty it first.")
     if out.exists() and any(photo.samefile(out) for photo in map(Path, photos) if photo.exists()):
         raise LabError(f"--out {out} would overwrite that photo; choose another name.")
-
-
-def check_weights_out(out):
-    """LabError unless new weights can be written there."""
-    check_file_out(out, ".safetensors")
-    if out.exists():
-        raise LabError(f"{out} is there already and is never overwritten; choose another --out, or delete it.")
 
 
 def check_file_out(out, suffix):

@@ -28,25 +28,10 @@ EPILOG = """exit codes:
   130  interrupted with Ctrl-C
 
 vae COMMAND --help shows the flags of a command, and examples."""
-PHOTO_HELP = """image files or folders, named before the flags. Of each photo the centre square is used. For a model of
-faces, the face should fill it as in CelebA: eyes at mid-height, a bit more than a quarter of the square's side apart;
-crop the photo first if it does not"""
+PHOTO_HELP = """image files or folders, named before the flags; the centre square of each is used. A face should fill it
+as in CelebA: eyes at mid-height, a bit more than a quarter of the side apart"""
 MODEL_HELP = "name of a shipped model, or a .safetensors file"
 OUT_HELP = "a .png for one grid, or a new folder for single files of the model's size"
-TRAIN_HELP = {  # of the flags that are the fields of TrainConfig
-    "batch_size": "images in a step",
-    "lr": "learning rate",
-    "epochs": "epochs at most; early stopping may end before",
-    "beta": "weight of the KL; 1 is the ELBO",
-    "likelihood": "mse or bce",
-    "patience": "epochs without an improvement before stopping",
-    "min_delta": "what counts as an improvement, in loss per image",
-    "weight_decay": "of AdamW",
-    "schedule": "of the learning rate: constant or one-cycle",
-    "mirror": "mirror half of the training images",
-    "seed": "of weights, order and noise",
-    "precision": "float32, bfloat16, or auto: whichever is faster",
-}
 RAW = argparse.RawDescriptionHelpFormatter  # keeps the line breaks of these texts
 
 
@@ -74,10 +59,10 @@ def main(argv=None):
 
 def parse(argv):
     """The arguments of the command line; those of a --config file count where no flag says otherwise."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
     if getattr(args, "config", None):
-        command, *flags = argv
-        args = build_parser().parse_args([command, *file_arguments(args.config), *flags])  # the last one wins
+        args = parser.parse_args([argv[0], *file_arguments(args.config), *argv[1:]])  # the last one wins
     return args
 
 
@@ -88,42 +73,39 @@ def build_parser():
     """The parser of the command line; `args.run` is the function of the command, whose docstring is its help."""
     parser = argparse.ArgumentParser("vae", description=DESCRIPTION, epilog=EPILOG, formatter_class=RAW)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    flags = {}
+    of = {}
     for run in commands.COMMANDS:
         text = inspect.getdoc(run) or ""  # python -OO drops it
-        command = subparsers.add_parser(run.__name__, help=text.split(".\n")[0], description=text, formatter_class=RAW)
-        command.set_defaults(run=run)
-        flags[run] = command.add_argument
-    add_train_flags(flags[commands.train])
+        of[run] = subparsers.add_parser(run.__name__, help=text.split(".\n")[0], description=text, formatter_class=RAW)
+        of[run].set_defaults(run=run)
+    add_train_flags(of[commands.train])
+    of[commands.info].add_argument("--model", help=f"{MODEL_HELP} (default: an overview of all)")
 
-    flag = flags[commands.generate]
-    add_picture_flags(flag, "faces.png", 16, "number of pictures", photos=False)
+    flag = add_picture_flags(of[commands.generate], "faces.png", 16, "number of pictures", photos=False)
     flag("--temperature", type=number, default=1.0, help="factor of the draws (default %(default)s)")
 
-    flag = flags[commands.reconstruct]
-    add_picture_flags(flag, "reconstructions.png", 8, "without photos: how many images of a dataset", seed=False)
+    text = "without photos: how many images of a dataset"
+    flag = add_picture_flags(of[commands.reconstruct], "reconstructions.png", 8, text, seed=False)
     flag("--data", choices=DATASETS, help="which dataset (default: the one of the model)")
     flag("--split", choices=SPLITS, default="test", help="which part of it (default %(default)s)")
 
-    flag = flags[commands.interpolate]
-    add_picture_flags(flag, "walks.png", 8, "without photos: how many walks, between two draws each")
+    text = "without photos: how many walks, between two draws each"
+    flag = add_picture_flags(of[commands.interpolate], "walks.png", 8, text)
     flag("--steps", type=whole(2, 1000), default=10, help="pictures a walk (default %(default)s)")
     flag("--kind", choices=INTERPOLATIONS, default="lerp", help="line or arc (default %(default)s)")
 
-    flag = flags[commands.manipulate]
-    add_picture_flags(flag, "manipulated.png", 8, "without photos: how many draws of the prior")
+    text = "without photos: how many draws of the prior"
+    flag = add_picture_flags(of[commands.manipulate], "manipulated.png", 8, text)
     flag("--attribute", required=True, help="such as Smiling; `vae info --model ...` lists them")
     text = "how often the attribute's vector is added (default -3 -2 -1 0 1 2 3 4)"
     flag("--weights", type=number, nargs="+", metavar="W", default=[-3, -2, -1, 0, 1, 2, 3, 4], help=text)
     flag("--without", nargs="+", default=[], metavar="ATTRIBUTE", help="attributes that are not to change with it")
-
-    flags[commands.info]("--model", help=f"{MODEL_HELP} (default: an overview of all)")
     return parser
 
 
-def add_train_flags(flag):
-    """What train takes, added by `flag` (a parser's add_argument); fields of TrainConfig configure the training."""
-    switch = argparse.BooleanOptionalAction
+def add_train_flags(parser):
+    """What train takes; those flags that are fields of TrainConfig have its defaults."""
+    flag, switch = parser.add_argument, argparse.BooleanOptionalAction
     flag("--data", choices=DATASETS, default="celeba", help="the dataset (default %(default)s)")
     flag("--size", type=whole(2), help="side to resize the images to (default: of the dataset)")
     flag("--crop", type=whole(1), help="side of the centre square that is cut out before")
@@ -135,26 +117,39 @@ def add_train_flags(flag):
     flag("--batch-norm", action=switch, help="batch normalisation (conv)")
     flag("--activation", choices=ACTIVATIONS, help="after each convolution (conv; default relu)")
     flag("--centre", type=number, help="subtracted from the pixels (default 0.5; mnist 0)")
-    for field in dataclasses.fields(TrainConfig):
-        name, text = f"--{field.name.replace('_', '-')}", TRAIN_HELP[field.name]
-        if field.type is bool:
-            flag(name, action=switch, default=field.default, help=text)
-        else:
-            kind = {int: whole(0), float: number, str: str}[field.type]
-            flag(name, type=kind, default=field.default, help=f"{text} (default %(default)s)")
+    flag("--batch-size", type=whole(0), help="images in a step (default %(default)s)")
+    flag("--lr", type=number, help="learning rate (default %(default)s)")
+    flag("--epochs", type=whole(0), help="epochs at most; early stopping may end before (default %(default)s)")
+    flag("--beta", type=number, help="weight of the KL; 1 is the ELBO (default %(default)s)")
+    flag("--likelihood", help="mse or bce (default %(default)s)")
+    flag("--patience", type=whole(0), help="epochs without an improvement before stopping (default %(default)s)")
+    flag("--min-delta", type=number, help="what counts as an improvement, in loss per image (default %(default)s)")
+    flag("--weight-decay", type=number, help="of AdamW (default %(default)s)")
+    flag("--schedule", help="of the learning rate: constant or one-cycle (default %(default)s)")
+    flag("--mirror", action=switch, help="mirror half of the training images (default: %(default)s)")
+    flag("--seed", type=whole(0), help="of weights, order and noise (default %(default)s)")
+    flag("--precision", help="float32, bfloat16, or auto: whichever is faster (default %(default)s)")
+    parser.set_defaults(**dataclasses.asdict(TrainConfig()))
     flag("--config", type=Path, help="a .toml or .json file of these flags, as batch_size = 64")
     flag("--out", help="a new .safetensors file (default runs/DATA-MODEL.safetensors)")
 
 
-def add_picture_flags(flag, out, samples, text, photos=True, seed=True):
-    """What the commands that make pictures have in common; samples: how many by default; text: of what."""
+def add_picture_flags(parser, out, samples, text, photos=True, seed=True):
+    """What the commands that make pictures have in common; samples: how many by default; text: of what.
+
+    Returns the function that adds further flags.
+    """
+    flag = parser.add_argument
     if photos:
         flag("photos", nargs="*", metavar="PHOTO", help=PHOTO_HELP)
+    else:
+        parser.set_defaults(photos=())
     flag("--model", default="celeba64-conv", help=f"{MODEL_HELP} (default %(default)s)")
     flag("--out", type=Path, default=Path(out), help=f"{OUT_HELP} (default %(default)s)")
     flag("--samples", type=whole(1, 1000), default=samples, metavar="N", help=f"{text} (default %(default)s)")
     if seed:
         flag("--seed", type=whole(0), default=0, help="of the draws (default %(default)s)")
+    return flag
 
 
 def whole(least, most=2**32 - 1):
@@ -184,7 +179,7 @@ def file_arguments(path):
     LabError for a file that is neither, an unknown key (near ones are named), or a value that the flag does not take.
     """
     parser = argparse.ArgumentParser(exit_on_error=False)
-    add_train_flags(parser.add_argument)
+    add_train_flags(parser)
     known = vars(parser.parse_args([])).keys() - {"config"}
     arguments = []
     for key, value in read_config(path).items():
