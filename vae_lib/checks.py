@@ -38,7 +38,7 @@ def near_names(name, known):
 
 
 class Choices(dict):
-    """What the values of one argument stand for: {value: what it means}. An unknown value is a LabError."""
+    """The functions or classes that one argument chooses among, by name. LabError for an unknown name."""
 
     def __init__(self, argument, **meanings):
         super().__init__(meanings)
@@ -105,7 +105,8 @@ def check_finite(what, tensor):
 def check_images(x, image_shape, values=True):
     """Images (N, C, H, W) of this shape, floats, and by their mean (noise may lie outside) in [0, 1]."""
     if tuple(x.shape[1:]) != image_shape:
-        raise LabError(f"This model takes images of shape {image_shape}, not {tuple(x.shape[1:])}.")
+        hint = " without the first side, the batch: give image[None]" if tuple(x.shape) == image_shape else ""
+        raise LabError(f"This model takes images of shape (N, {str(image_shape)[1:]}, not {tuple(x.shape)}{hint}.")
     if not x.is_floating_point():
         raise LabError(f"Pixels must be floats in [0, 1], not {x.dtype}: use vae_lib.to_float(images).")
     if values and len(x) and not abs(mean := x.mean().item()) <= 2:
@@ -188,8 +189,8 @@ def checked_loss(loss):
 
 
 def checked_probabilities(loss):
-    """Decorator of a loss of two tensors in [0, 1]: others are refused; NaN gives NaN (but on a GPU, where torch allows
-    neither)."""
+    """Decorator of a loss of two tensors that must be in [0, 1]. On a CPU, NaN gives NaN, as in other losses, although
+    torch refuses it."""
 
     @wraps(loss)
     def checked(x_hat, x):

@@ -40,8 +40,7 @@ def squared_error(x_hat, x):
 def binary_cross_entropy(x_hat, x):
     """-log Bernoulli(x; x_hat) summed over pixels and channels, nats: (N, C, H, W) twice, in [0, 1] -> (N,).
 
-    Kingma & Welling 2014, appendix C.1. For grey values strictly between 0 and 1 its minimum is not 0.
-    Raises LabError for values outside [0, 1].
+    Kingma & Welling 2014, appendix C.1. For grey values its minimum is not 0. LabError for values outside [0, 1].
     """
     return F.binary_cross_entropy(x_hat, x, reduction="none").flatten(1).sum(dim=1)
 

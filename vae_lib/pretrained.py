@@ -1,7 +1,7 @@
 """Shipped models: train a model, or load what was trained before, and keep what a run has made."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -209,7 +209,8 @@ def load_if_same(path, run, train, repeats=0, tested=False):
     if not (settings.PROFILE.loads_weights and path.exists()):
         return None
     model, record = (None, read_record(path)) if path.suffix == ".json" else load_pretrained(path)
-    other, repeated = difference(run, record), len(record.get("repeats", []))
+    config = asdict(TrainConfig()) | record.get("config", {})  # fields that are newer than the record at their defaults
+    other, repeated = difference(run, {**record, "config": config}), len(record.get("repeats", []))
     if other is None and repeated < repeats:
         other = f"{repeats} repeats are asked for and {repeated} are there"
     if other is None and tested and "test" not in record:

@@ -8,10 +8,10 @@ import torch
 
 from vae_lib.checks import check_not_empty, check_training
 from vae_lib.engine import distributed, graphs
-from vae_lib.engine.batches import training_batches, training_noise
+from vae_lib.engine.batches import noise_generator, training_batches
 from vae_lib.engine.device import images_on_device, model_on_device
 from vae_lib.engine.progress import progress_bar
-from vae_lib.engine.schedule import learning_rate, set_learning_rate
+from vae_lib.engine.schedule import SCHEDULES, learning_rate, set_learning_rate
 from vae_lib.evaluation import evaluate
 from vae_lib.losses import LIKELIHOODS, ElboLoss, elbo_loss
 from vae_lib.storage.records import describe_run, diverged, environment, summary
@@ -36,13 +36,12 @@ class TrainConfig:
     precision: str = "auto"  # "float32", "bfloat16", or auto: bfloat16 where it is faster
 
     def __post_init__(self):
-        precisions, schedules = ("auto", "float32", "bfloat16"), ("constant", "one-cycle")
-        check_training(self, likelihood=LIKELIHOODS, schedule=schedules, precision=precisions)
+        check_training(self, likelihood=LIKELIHOODS, schedule=SCHEDULES, precision=("auto", "float32", "bfloat16"))
 
 
-def training_step(model, optimizer, x, config, noise=None):
+def training_step(model, optimizer, x, config, generator=None):
     """Forward, loss, backward, update: x (n, C, H, W) in [0, 1] -> (3,), loss, reconstruction and KL per image."""
-    x_hat, mu, logvar = model(x, noise)
+    x_hat, mu, logvar = model(x, generator)
     losses = elbo_loss(x_hat, x, mu, logvar, config.beta, config.likelihood)
     optimizer.zero_grad()
     losses.loss.backward()
@@ -63,10 +62,10 @@ def train_epoch(model, optimizer, dataset, config, epoch, step=training_step, ad
     """
     model.train()
     device = next(model.parameters()).device
-    totals, noise = torch.zeros(3, device=device), training_noise(config, epoch, device)
+    totals, generator = torch.zeros(3, device=device), noise_generator(config, epoch, device)
     for _, x, progress in training_batches(dataset, config, epoch, device):
         set_learning_rate(optimizer, learning_rate(config, progress))
-        totals += step(model, optimizer, x, config, noise) * len(x)
+        totals += step(model, optimizer, x, config, generator) * len(x)
         advance(len(x))
     return (totals / len(dataset)).tolist()
 
@@ -101,11 +100,11 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
     """Train a model in place and return the record of the run (a JSON-able dict).
 
     train, val: ImageDataset; val=None: no early stopping. The model ends with the weights of its best validation loss
-    (without val: of the last epoch), on the device where it was. checkpoint: a path, written after every epoch; if it
-    is there, the run goes on from it, to the weights of an uninterrupted one (on a CPU, with as many processes).
+    (without val: of the last epoch), also when interrupted. checkpoint: a path, written after every epoch; if it is
+    there, the run goes on from it, to the weights of an uninterrupted one (on a CPU, as many threads and processes).
     record: config, model, data, history (one dict an epoch: train_loss, train_reconstruction, train_kl, val_...,
     seconds; losses per image), best_epoch, stopped_early, seconds, processes, device, versions, profile.
-    Raises LabError if the loss is not finite (the model then has its last good weights), or for another run's checkpoint.
+    Raises LabError if the loss is not finite (the model then has its last good weights), or for another run's file.
     """
     check_not_empty(train, val)
     distributed.check_ready(config.batch_size)
@@ -116,9 +115,10 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
         history, best = restore(saved, checkpoint, model, optimizer, run)
         if history and progress:
             print(f"{name}: going on after epoch {len(history)}, from {checkpoint}")
-        replica, step = distributed.replicate(model), graphs.recorded(distributed.sharded(training_step))
+        replica, step = distributed.replicate(model), graphs.recorded(distributed.sharded(training_step), model)
         train, val = images_on_device(train), images_on_device(val)
-        with progress_bar(config.epochs * len(train), name, len(history) * len(train), not progress) as bar:
+        bar = progress_bar(config.epochs * len(train), name, len(history) * len(train), not progress)
+        try:
             while not is_done(history, config):
                 epoch, start = len(history) + 1, time.perf_counter()
                 losses = {"train": train_epoch(replica, optimizer, train, config, epoch, step, bar.update)}
@@ -127,7 +127,6 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
                     losses["val"] = distributed.sharded_means(evaluate, model, val, **options)
                 row = {f"{of}_{part}": x for of, means in losses.items() for part, x in zip(ElboLoss._fields, means)}
                 if not all(map(math.isfinite, row.values())):
-                    model.load_state_dict(best)
                     raise diverged(name, config, epoch, best_epoch(history), checkpoint)
                 history.append({"epoch": epoch, **row, "seconds": time.perf_counter() - start})
                 if best_epoch(history) == epoch:
@@ -135,8 +134,10 @@ def fit(model, train, val, config, checkpoint=None, progress=True, name="trainin
                 bar.set_postfix({key: f"{x:.2f}" for key, x in row.items() if key.endswith("loss")}, refresh=False)
                 if checkpoint is not None and distributed.rank() == 0:
                     save_checkpoint(checkpoint, model, optimizer, best, {**run, "history": history})
-    model.load_state_dict(best)
-    model.eval()
+        finally:  # also of a run that is interrupted
+            bar.close()
+            model.load_state_dict(best)
+            model.eval()
     record = {
         **run,
         "history": history,

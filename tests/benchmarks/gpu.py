@@ -81,9 +81,10 @@ def eager_against_recorded(name, train, turns):
     seconds = {"eager": [], "recorded": []}
     with ExitStack() as stack:
         train, runs = images_on_device(train), {}
-        for kind, step in (("eager", training_step), ("recorded", recorded(training_step))):
+        for kind in seconds:
             torch.manual_seed(config.seed)
             model = stack.enter_context(model_on_device(build_model(architecture), config.precision))
+            step = training_step if kind == "eager" else recorded(training_step, model)
             runs[kind] = model, make_optimizer(model, config), step
         for epoch in range(1, turns + 2):
             for kind, (model, optimizer, step) in runs.items():

@@ -43,7 +43,7 @@ def measure(images, side, latent):
     model = ConvVAE((3, side, side), CHANNELS, latent, centre=0.5)
     seconds = []
     with model_on_device(model, config.precision):
-        optimizer, step = make_optimizer(model, config), recorded(training_step)
+        optimizer, step = make_optimizer(model, config), recorded(training_step, model)
         for epoch in (1, 2, 3):
             start = time.perf_counter()
             train_epoch(model, optimizer, dataset, config, epoch, step)  # waits for a GPU at its end

@@ -99,7 +99,7 @@ def our_loop(name, images, epochs):
     torch.manual_seed(0)
     model = build_model(architecture)
     with model_on_device(model, config.precision):
-        optimizer, step = make_optimizer(model, config), recorded(training_step)
+        optimizer, step = make_optimizer(model, config), recorded(training_step, model)
         train = images_on_device(training_images(data, images))
         yield lambda epoch: train_epoch(model, optimizer, train, config, epoch, step)[0]
 

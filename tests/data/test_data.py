@@ -104,7 +104,14 @@ def test_works_with_an_ordinary_data_loader(tiny):
 def test_select_and_label(tiny):
     part = tiny.select(tiny.targets == 3)
     assert set(part.targets.tolist()) == {3} and part.label == "tiny" and "8x8" in repr(part)
+
+
+def test_pixels_are_bytes_and_are_divided_by_255_once(tiny):
     assert to_float(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [0, 1]
+    given = torch.tensor([0.0, 255.0])
+    assert to_float(given).tolist() == [0, 1] and given.tolist() == [0, 255]
+    with pytest.raises(LabError, match="pixels from 0 to 255 as uint8, not torch.float32"):
+        tiny.with_images(to_float(tiny.images), tiny.targets)
 
 
 def test_synthetic_stand_ins_keep_their_factors():

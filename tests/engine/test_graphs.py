@@ -79,19 +79,30 @@ def test_recording_and_replaying_a_step_changes_nothing(tiny, fake_gpu, monkeypa
     _, expected = two_epochs(plain, tiny, training_step)
     assert found == expected
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), replayed.parameters()))
-    assert step.graph.replays == 2 * 6 - STEPS_BEFORE_RECORDING and step.graph.generator is step.noise
+    assert step.graph.replays == 2 * 6 - STEPS_BEFORE_RECORDING and step.graph.generator is step.generator
 
 
 def test_on_a_cpu_the_step_is_the_step():
-    assert torch.cuda.is_available() or recorded(training_step) is training_step
+    assert torch.cuda.is_available() or recorded(training_step, seeded(FCVAE)) is training_step
+
+
+def test_a_model_of_a_student_is_never_recorded(monkeypatch):
+    """What its `forward` prints or counts would happen once."""
+
+    class Mine(FCVAE):
+        pass
+
+    monkeypatch.setattr("vae_lib.settings.DEVICE", torch.device("cuda"))
+    assert recorded(training_step, seeded(Mine)) is training_step
+    assert isinstance(recorded(training_step, seeded(FCVAE)), RecordedStep)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_replayed_steps_learn_what_plain_ones_learn(tiny):
     losses = []
-    for step in (recorded(training_step), training_step):
+    for record in (recorded, lambda step, model: step):
         with model_on_device(seeded(ConvVAE, channels=(4, 8), batch_norm=True)) as model:
-            losses.append(two_epochs(model, tiny, step)[1])
+            losses.append(two_epochs(model, tiny, record(training_step, model))[1])
     assert losses[0] == [pytest.approx(of_epoch, rel=1e-3) for of_epoch in losses[1]]
 
 

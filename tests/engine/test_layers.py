@@ -1,4 +1,4 @@
-"""Layers that are computed in another way: the same numbers, and still torch's own layers."""
+"""Layers in another form: the same numbers, and torch's own layers for whoever looks."""
 
 import copy
 
@@ -8,60 +8,97 @@ from torch import nn
 
 from vae_lib import ConvVAE, TrainConfig, fit, load_pretrained, settings
 from vae_lib.engine.device import model_on_device
-from vae_lib.engine.layers import faster
+from vae_lib.engine.layers import AddBiasLast, NormaliseAny, ToImage, faster
 
 
-@pytest.mark.parametrize("n_out", [1, 3, 8])
-def test_transposed_convolutions_equal_pytorchs(n_out):
+class Spy(nn.Module):
+    """Notes the class of a layer while it computes."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.seen = layer, None
+
+    def forward(self, x):
+        self.seen = type(self.layer)
+        return self.layer(x)
+
+
+def doubled(n_out, **options):
+    return nn.ConvTranspose2d(8, n_out, 4, **{"stride": 2, "padding": 1, **options}).double()
+
+
+@pytest.mark.parametrize(("n_out", "form"), [(1, ToImage), (3, ToImage), (8, AddBiasLast)])
+def test_transposed_convolutions_equal_pytorchs(n_out, form):
     torch.manual_seed(0)
-    plain = nn.ConvTranspose2d(8, n_out, 4, stride=2, padding=1).double()
-    fast = faster(copy.deepcopy(plain))
-    assert "forward" in vars(fast) and "forward" not in vars(plain)
-    x = torch.randn(5, 8, 6, 7, dtype=torch.float64)
-    target = torch.randn(5, n_out, 12, 14, dtype=torch.float64)
-    for layer in (plain, fast):
-        (layer(x) - target).square().sum().backward()
+    plain = doubled(n_out)
+    fast = faster(nn.Sequential(Spy(copy.deepcopy(plain))))
+    x, target = (torch.randn(shape, dtype=torch.float64) for shape in ((5, 8, 6, 7), (5, n_out, 12, 14)))
+    for model in (plain, fast):
+        (model(x) - target).square().sum().backward()
     torch.testing.assert_close(fast(x), plain(x))
-    torch.testing.assert_close(fast.weight.grad, plain.weight.grad)
-    torch.testing.assert_close(fast.bias.grad, plain.bias.grad)
+    assert fast[0].seen is form and type(fast[0].layer) is nn.ConvTranspose2d
+    torch.testing.assert_close(fast[0].layer.weight.grad, plain.weight.grad)
+    torch.testing.assert_close(fast[0].layer.bias.grad, plain.bias.grad)
 
 
-def test_other_layers_are_left_alone():
-    layers = [nn.ConvTranspose2d(8, 3, 3), nn.ConvTranspose2d(8, 3, 4, stride=2), nn.Conv2d(3, 3, 4), nn.BatchNorm1d(3)]
-    assert not any("forward" in vars(faster(layer)) for layer in layers)
+OTHERS = [nn.ConvTranspose2d(8, 3, 3), nn.Conv2d(8, 3, 4, stride=2, padding=1), nn.BatchNorm1d(8)]
+OTHERS += [doubled(3, bias=False), doubled(4, padding=0), doubled(4, dilation=2), doubled(4, output_padding=1)]
+
+
+@pytest.mark.parametrize("layer", OTHERS, ids=str)
+def test_other_layers_are_left_alone(layer):
+    model = faster(nn.Sequential(nn.Sequential(layer)))
+    assert not model[0]._forward_pre_hooks and not model[0]._forward_hooks
 
 
 def test_batch_normalisation_is_torchs_but_for_a_single_value_per_channel():
     plain = nn.BatchNorm2d(3)
-    fast = faster(copy.deepcopy(plain))
+    fast = faster(nn.Sequential(Spy(copy.deepcopy(plain))))
     x = torch.randn(4, 3, 5, 5)
     torch.testing.assert_close(fast(x), plain(x))
-    torch.testing.assert_close(fast.running_var, plain.running_var)
+    torch.testing.assert_close(fast[0].layer.running_var, plain.running_var)
     with pytest.raises(ValueError, match="more than 1 value"):
         plain(torch.ones(1, 3, 1, 1))
     torch.testing.assert_close(fast(torch.ones(1, 3, 1, 1)), plain.eval()(torch.ones(1, 3, 1, 1)))
+    assert fast[0].seen is NormaliseAny and type(fast[0].layer) is nn.BatchNorm2d
+
+
+def small():
+    torch.manual_seed(0)
+    return ConvVAE((1, 8, 8), channels=(4, 8), latent_dim=3, batch_norm=True)
 
 
 def test_whoever_prints_a_model_reads_torchs_layers(tiny, monkeypatch):
-    """Also after a training, and in shipped models; a copy computes with its own weights."""
+    """Also after a training, in shipped models, and after an error."""
     monkeypatch.setattr(settings, "PRETRAINED_DIR", settings.REPOSITORY / "data" / "pretrained")
-    model = ConvVAE((1, 8, 8), channels=(4, 8), latent_dim=3, batch_norm=True)
+    model = small()
     before = str(model)
     fit(model, tiny, tiny, TrainConfig(epochs=1), progress=False)
+    with pytest.raises(RuntimeError):
+        model.decode(torch.zeros(2, 7))
     assert str(model) == before
     for trained in (model, load_pretrained("celeba64-conv")[0]):
         assert all(type(layer).__module__.startswith("torch.nn") for layer in list(trained.modules())[1:])
+
+
+def test_a_copy_computes_with_its_own_weights(tiny):
+    model = faster(faster(small())).eval()
+    assert len(model.decoder._forward_pre_hooks) == len(model.decoder._forward_hooks) == 1  # twice is once
     again = copy.deepcopy(model)
     with torch.no_grad():
         for parameter in again.parameters():
             parameter.zero_()
-        assert (again.decode(torch.randn(2, 3)) == 0.5).all() and (model.decode(torch.randn(2, 3)) != 0.5).any()
+        z = torch.randn(2, 3)
+        assert (again.decode(z) == 0.5).all() and (model.decode(z) != 0.5).any()
+    assert {type(layer) for layer in again.modules()} == {type(layer) for layer in model.modules()}
 
 
 def test_bfloat16_is_only_inside_and_leaves_the_model_as_it_was():
     model = ConvVAE((1, 8, 8), channels=(4, 8), latent_dim=3)
     x = torch.rand(2, 1, 8, 8)
-    plain, own = model.reconstruct(x), model.decode
+    with model_on_device(model):
+        plain = model.reconstruct(x)
+    own = model.decode
     model.decode = lambda z: own(z) / 2  # somebody's own, on this object alone
     changed = vars(model)["decode"]
     with model_on_device(model, "bfloat16"):

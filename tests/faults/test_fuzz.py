@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from official_files import picture, write_celeba, write_cifar10_binary, write_idx, write_mnist
-from vae_lib import training
+from vae_lib import pretrained
 from vae_lib.attributes import mean_difference, orthogonalise
 from vae_lib.checks import LONGEST, LabError
 from vae_lib.cli import commands
@@ -29,8 +29,10 @@ from vae_lib.engine.schedule import learning_rate
 from vae_lib.latent import interpolate_codes
 from vae_lib.losses import elbo_loss, kl_divergence, reconstruction_error
 from vae_lib.models import FCVAE, ConvVAE
-from vae_lib.pretrained import train_or_load
+from vae_lib.pretrained import record_path, train_or_load
 from vae_lib.storage import weights
+from vae_lib.storage.files import write_json
+from vae_lib.storage.records import describe_run
 from vae_lib.training import TrainConfig, early_stopping_epoch, fit
 
 VALUE = rb'\[[^][{}]*\]|\{[^][{}]*\}|\\?"\w*\\?"|[\w.+-]+'  # of JSON, also inside a string of JSON, or of a table
@@ -254,11 +256,11 @@ RECORD = {
 
 def small_weights(model):
     weights.round_to_half(model)
-    return weights.save_pretrained("small", model, {"model": model.config, **RECORD})
+    return pretrained.save_pretrained("small", model, {"model": model.config, **RECORD})
 
 
 def load_small():
-    model, record = weights.load_pretrained("small")
+    model, record = pretrained.load_pretrained("small")
     with torch.no_grad():
         x_hat, mu, logvar = model(torch.rand(2, *model.image_shape))
     assert x_hat.shape == (2, *model.image_shape) and mu.shape == logvar.shape == (2, model.latent_dim)
@@ -311,15 +313,15 @@ def record(folder, tiny):
     def build():
         return FCVAE((1, 8, 8), (4,), 2)
 
-    run = weights.describe_run(build(), tiny, None, config)
-    weights.save_record("small", RECORD | run)
+    run = describe_run(build(), tiny, None, config)
+    write_json(record_path("small"), RECORD | run)
 
     def read():
         """It is read, or does not fit, and then another run is made."""
         _, record = train_or_load("small", build, config, tiny, None, weights=False)
         assert isinstance(record, dict) and record["history"]
 
-    return weights.record_path("small"), read
+    return record_path("small"), read
 
 
 def configuration(path, text):
@@ -379,7 +381,9 @@ def test_damaged_files_are_read_or_named_in_one_sentence(
     reader, cases, tmp_path, tiny, use_profile, monkeypatch, bounded, note
 ):
     use_profile("lab")
-    monkeypatch.setattr(training, "fit", lambda *args, **kwargs: RECORD)  # train_or_load's; the one here is fit itself
+    monkeypatch.setattr(
+        pretrained, "fit", lambda *args, **kwargs: RECORD
+    )  # train_or_load's; the one here is fit itself
     path, read = reader(tmp_path, tiny)
     whole = path.read_bytes()
     read()

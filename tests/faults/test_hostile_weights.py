@@ -16,16 +16,11 @@ from official_files import write_celeba, write_mnist
 from vae_lib import load_dataset, settings
 from vae_lib.checks import LONGEST, LabError
 from vae_lib.cli.parser import main, read_config
-from vae_lib.data.cache import cache_folder, part_path
-from vae_lib.models import ConvVAE, build_model
-from vae_lib.storage.weights import (
-    copy_state,
-    load_pretrained,
-    load_record,
-    read_tensors,
-    save_pretrained,
-    write_tensors,
-)
+from vae_lib.data.cache import cache_folder
+from vae_lib.models import ConvVAE
+from vae_lib.pretrained import build_model, load_pretrained, record_path, save_pretrained
+from vae_lib.storage.records import read_record
+from vae_lib.storage.weights import copy_state, read_tensors, write_tensors
 from vae_lib.training import TrainConfig, fit
 
 MODEL = {"class": "FCVAE", "image_shape": [1, 4, 4], "hidden": [3], "latent_dim": 2, "centre": 0.5}
@@ -243,10 +238,11 @@ def test_nothing_is_unpickled(tmp_path, use_profile, note):
     write_mnist(folder)
     write_celeba(folder)
     load_dataset("mnist"), load_dataset("celeba")
-    keys = [path.name for path in cache_folder().iterdir()]
-    for key in keys:
-        part_path(key, 0, 2730).parent.mkdir()
-        part_path(key, 0, 2730).write_bytes(b"")
+    for key in [path.name for path in cache_folder().glob("[!.]*")]:
+        unfinished = cache_folder() / f".{key.rpartition('-')[0]}"  # what an interrupted decoding leaves
+        unfinished.mkdir()
+        for name in ("progress.json", "images.npy", "targets.npy"):
+            (unfinished / name).touch()
     (folder / "cifar-10-batches-py").mkdir()
     for name in ("data_batch_1", "data_batch_2", "test_batch", "batches.meta"):
         (folder / "cifar-10-batches-py" / name).touch()
@@ -264,7 +260,7 @@ def test_nothing_is_unpickled(tmp_path, use_profile, note):
             attempt(load_dataset, "celeba")
             attempt(load_dataset, "cifar10")
             attempt(load_pretrained, "a")
-            attempt(load_record, "a")
+            attempt(read_record, record_path("a"))
             attempt(read_config, path)
             attempt(read_tensors, path)
             assert not place.exists(), path

@@ -121,8 +121,10 @@ def test_sides_that_the_strides_do_not_divide(side):
 
 
 def test_wrong_images_are_refused(model):
-    with pytest.raises(LabError, match="takes images of shape"):
+    with pytest.raises(LabError, match=r"takes images of shape \(N, .*, not \(2, 9, 9, 9\)\."):
         model.encode(torch.rand(2, 9, 9, 9))
+    with pytest.raises(LabError, match=r"without the first side, the batch: give image\[None\]"):
+        model.encode(torch.rand(model.image_shape))
     with pytest.raises(LabError, match="to_float"):
         model.encode(torch.zeros(2, *model.image_shape, dtype=torch.uint8))
 

@@ -8,6 +8,7 @@ import torch
 from vae_lib import FCVAE, ConvVAE, LabError, TrainConfig, fit, load_or_repeat, load_pretrained, settings, train_or_load
 from vae_lib.evaluation import evaluate
 from vae_lib.pretrained import affordable, pretrained_path, record_path
+from vae_lib.storage.weights import read_tensors, write_tensors
 
 CONFIG = TrainConfig(batch_size=16, lr=1e-2, epochs=4, seed=3)
 
@@ -71,6 +72,15 @@ def test_lab_never_loads_what_does_not_match(shipped, tiny, capsys):
         said = capsys.readouterr().out
         assert reason in said and "m: trained on" in said and "loaded" not in said and record["profile"] == "lab"
     assert pretrained_path("m").read_bytes() == content
+
+
+def test_a_new_field_at_its_default_keeps_the_shipped_weights(shipped, tiny, capsys):
+    tensors, record = read_tensors(pretrained_path("m"))
+    del record["config"]["mirror"]  # as if they had been trained before the field was added
+    write_tensors(pretrained_path("m"), tensors, record)
+    assert same_weights(train_or_load("m", fc, CONFIG, tiny, tiny)[0], shipped[0])
+    train_or_load("m", fc, dataclasses.replace(CONFIG, mirror=True), tiny, tiny)
+    assert "config mirror is True here and False there" in capsys.readouterr().out
 
 
 def test_full_refuses_to_replace_other_weights(shipped, tiny, use_profile):

@@ -175,6 +175,25 @@ def test_resume_gives_the_same_weights_bit_for_bit(tiny, tmp_path, build, stop_a
     assert rows[0] == rows[1]
 
 
+def test_an_interrupted_model_has_its_best_weights(tiny, monkeypatch):
+    """Those of the second epoch, and not those in the middle of the third; it is ready to be used."""
+    model, states = seeded(conv), []
+
+    def interrupted_step(*arguments):
+        if len(states) == 2 * 4 + 2:  # 4 batches an epoch
+            raise KeyboardInterrupt
+        losses = training_step(*arguments)
+        states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return losses
+
+    training_step = training.training_step
+    monkeypatch.setattr(training, "training_step", interrupted_step)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, tiny, None, CONFIG, progress=False)
+    assert not model.training
+    assert all(torch.equal(tensor, states[7][name]) for name, tensor in model.state_dict().items())
+
+
 def test_a_finished_run_is_not_trained_again(tiny, tmp_path, monkeypatch):
     checkpoint = tmp_path / "run.safetensors"
     fit(seeded(fc), tiny, tiny, CONFIG, checkpoint, progress=False)

@@ -24,6 +24,8 @@ class ImageDataset(torch.utils.data.Dataset):
 
     def __post_init__(self):
         self.target_names = tuple(self.target_names)
+        if self.images.dtype != torch.uint8:
+            raise LabError(f"An ImageDataset holds pixels from 0 to 255 as uint8, not {self.images.dtype}.")
 
     def __len__(self):
         return len(self.images)
@@ -86,4 +88,4 @@ class ImageDataset(torch.utils.data.Dataset):
 
 def to_float(images):
     """Pixels 0..255 (uint8) -> floats in [0, 1], on the device where they are."""
-    return images.to(torch.float32).div_(255)
+    return images.to(torch.float32, copy=True).div_(255)

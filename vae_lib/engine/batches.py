@@ -28,7 +28,7 @@ def training_batches(dataset, config, epoch, device):
         dataset.release_pages()
 
 
-def training_noise(config, epoch, device):
+def noise_generator(config, epoch, device):
     """The generator of the noise of z in an epoch: another one in each of several processes."""
     return torch.Generator(device).manual_seed(epoch_seed(config, epoch) + 7_368_787 * distributed.rank())
 

@@ -1,4 +1,4 @@
-"""Where a model works and how precisely; from outside, and undone afterwards."""
+"""Where a model computes, and in which precision."""
 
 import ctypes
 import sys
@@ -10,9 +10,9 @@ from vae_lib import settings
 from vae_lib.engine.layers import faster
 
 
-def has_fast_bfloat16(device=None):
-    """True if the device (default: DEVICE) multiplies bfloat16 faster than float32 (AVX512-BF16, AMX, recent GPUs)."""
-    if (device or settings.DEVICE).type == "cuda":
+def has_fast_bfloat16():
+    """True if DEVICE multiplies bfloat16 faster than float32 (AVX512-BF16, AMX, recent GPUs)."""
+    if settings.DEVICE.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported()  # every CPU with AMX has it too
 
@@ -34,18 +34,19 @@ def keep_freed_memory():
 
 @contextmanager
 def model_on_device(model, precision="float32"):
-    """Inside, the model works where and as it is fastest: on the GPU, if there is one, its matrix products in bfloat16
-    if precision says so ("auto": where that is faster). Afterwards it is where it was: lessons do sums on the CPU.
+    """Inside, the model computes where it is fastest: on the GPU, if there is one, its matrix products in bfloat16 if
+    precision says so ("auto": where that is faster). Afterwards it is back on its own device, in float32; the layout
+    of its weights in memory (channels last) and `faster` stay.
     """
-    home = next(model.parameters()).device
+    own_device = next(model.parameters()).device
     keep_freed_memory()
-    faster(model).to(settings.DEVICE, memory_format=torch.channels_last)  # the faster layout of convolutions
     bfloat16 = has_fast_bfloat16() if precision == "auto" else precision == "bfloat16"
     try:
+        faster(model).to(settings.DEVICE, memory_format=torch.channels_last)
         with in_bfloat16(model) if bfloat16 else nullcontext():
             yield model
     finally:
-        model.to(home)
+        model.to(own_device)
 
 
 @contextmanager

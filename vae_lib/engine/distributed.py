@@ -97,7 +97,7 @@ def in_turn(load):
     return loaded
 
 
-# --- what `fit` wraps: without other processes, each is what it was ---
+# --- around the model, the step and the validation of `fit`; without other processes they stay as they are ---
 
 
 class Replica(DistributedDataParallel):
@@ -124,10 +124,10 @@ def sharded(step):
     A process that gets no image of a small batch takes one with weight 0, since all have to take part in every step.
     """
 
-    def share_step(replica, optimizer, x, config, noise):
+    def share_step(replica, optimizer, x, config, generator):
         part = x[rank() :: world_size()]
         replica.weight = len(part) * world_size() / len(x)
-        losses = step(replica, optimizer, part if len(part) else x[:1], config, noise)
+        losses = step(replica, optimizer, part if len(part) else x[:1], config, generator)
         return all_reduce(losses * replica.weight / world_size())
 
     return share_step if is_initialized() else step

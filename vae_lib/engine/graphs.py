@@ -10,28 +10,30 @@ from vae_lib.engine import distributed
 STEPS_BEFORE_RECORDING = 3  # libraries allocate and choose their kernels in the first steps on a GPU
 
 
-def recorded(step):
-    """The step, on a GPU recorded and replayed; on a CPU, and in one of several processes, the step itself."""
-    return RecordedStep(step) if settings.DEVICE.type == "cuda" and not distributed.is_initialized() else step
+def recorded(step, model):
+    """The step, on a GPU recorded and replayed, if the model is one of ours: Python in a student's own `forward` would
+    run while it is recorded, and never again. On a CPU, and in one of several processes, the step itself."""
+    ours = type(model).__module__ == "vae_lib.models"
+    return RecordedStep(step) if settings.DEVICE.type == "cuda" and ours and not distributed.is_initialized() else step
 
 
 class RecordedStep:
     """Called like the step that it is made of, always with the same model, optimizer and config."""
 
     def __init__(self, step):
-        self.step, self.graph, self.done, self.noise_given = step, None, 0, None
+        self.step, self.graph, self.done, self.given = step, None, 0, None
 
-    def __call__(self, model, optimizer, x, config, noise):
+    def __call__(self, model, optimizer, x, config, generator):
         if self.done == 0:
             self.rates = make_capturable(optimizer)
-            self.noise = torch.Generator(x.device)
+            self.generator = torch.Generator(x.device)
         for rate, group in zip(self.rates, optimizer.param_groups):
             group["lr"] = rate.fill_(group["lr"])
-        if noise is not self.noise_given:  # a new epoch; the recording has a generator of its own
-            self.noise_given = noise
-            self.noise.manual_seed(noise.initial_seed())
+        if generator is not self.given:  # a new epoch; the recording has a generator of its own
+            self.given = generator
+            self.generator.manual_seed(generator.initial_seed())
         if len(x) < config.batch_size:  # the last batch of an epoch
-            return self.step(model, optimizer, x, config, self.noise)
+            return self.step(model, optimizer, x, config, self.generator)
         self.done += 1
         if self.done <= STEPS_BEFORE_RECORDING:
             return self.aside(model, optimizer, x, config)
@@ -46,16 +48,16 @@ class RecordedStep:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            losses = self.step(model, optimizer, x, config, self.noise)
+            losses = self.step(model, optimizer, x, config, self.generator)
         torch.cuda.current_stream().wait_stream(stream)
         return losses
 
     def record(self, model, optimizer, x, config):
         """Record the step without doing it; a replay reads its images from self.x and writes to self.losses."""
         self.x, self.graph = x.clone(), torch.cuda.CUDAGraph()
-        self.graph.register_generator_state(self.noise)
+        self.graph.register_generator_state(self.generator)
         with torch.cuda.graph(self.graph):
-            self.losses = self.step(model, optimizer, self.x, config, self.noise)
+            self.losses = self.step(model, optimizer, self.x, config, self.generator)
 
 
 def make_capturable(optimizer):

@@ -1,6 +1,5 @@
-"""Layers that PyTorch computes slowly on a CPU, or refuses, computed in another way; they stay torch's own.
-
-Each function takes a layer and its input and returns what the layer would, up to rounding.
+"""Layers that PyTorch computes slowly on a CPU, or refuses, in another form: the same parameters, the same results up
+to rounding. Whoever prints a model reads torch's own layers, since the forms are exchanged only while it computes.
 """
 
 from functools import partial
@@ -9,45 +8,64 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def faster(model):
-    """Replace the `forward` of such layers of a model, in place: -> the model. Classes, parameters and names stay."""
-    for layer in model.modules():
-        if type(layer) is nn.BatchNorm2d:
-            layer.forward = partial(normalise, layer)
-        elif type(layer) is nn.ConvTranspose2d and is_doubling(layer):
-            layer.forward = partial(to_image if layer.out_channels <= 3 else add_bias_last, layer)
-    return model
-
-
-def is_doubling(layer):
-    """True for the transposed convolutions of ConvVAE, which double height and width."""
-    return (layer.kernel_size, layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation) == (
-        (4, 4), (2, 2), (1, 1), (0, 0), 1, (1, 1)
-    )  # fmt: skip
-
-
-def add_bias_last(layer, x):
+class AddBiasLast(nn.ConvTranspose2d):
     """A transposed convolution whose bias is added afterwards: oneDNN's own gradient of the bias takes a tenth of a
     training step."""
-    y = F.conv_transpose2d(x, layer.weight, None, layer.stride, layer.padding)
-    return y + layer.bias.to(y.dtype)[:, None, None]
+
+    def forward(self, x):
+        y = F.conv_transpose2d(x, self.weight, None, self.stride, self.padding)
+        return y + self.bias.to(y.dtype)[:, None, None]
 
 
-def to_image(layer, x):
+class ToImage(nn.ConvTranspose2d):
     """A transposed convolution to few channels, where oneDNN is slow: each 2x2 block of output pixels sees 3x3 inputs,
     so it is a convolution to 4 times the channels, reshuffled into pixels.
 
     Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?".
     """
-    n_in, n_out = layer.weight.shape[:2]
-    taps = F.pad(layer.weight, (1, 1, 1, 1)).view(n_in, n_out, 3, 2, 3, 2).flip(2, 4)
-    kernel = taps.permute(1, 3, 5, 0, 2, 4).reshape(4 * n_out, n_in, 3, 3)
-    return F.pixel_shuffle(F.conv2d(x, kernel, layer.bias.repeat_interleave(4), padding=1), 2)
+
+    def forward(self, x):
+        n_in, n_out = self.weight.shape[:2]
+        taps = F.pad(self.weight, (1, 1, 1, 1)).view(n_in, n_out, 3, 2, 3, 2).flip(2, 4)
+        kernel = taps.permute(1, 3, 5, 0, 2, 4).reshape(4 * n_out, n_in, 3, 3)
+        return F.pixel_shuffle(F.conv2d(x, kernel, self.bias.repeat_interleave(4), padding=1), 2)
 
 
-def normalise(layer, x):
+class NormaliseAny(nn.BatchNorm2d):
     """Batch normalisation that also takes a single value per channel, such as one image at the end of an epoch: it has
     no variance, so it is normalised as in evaluation."""
-    if layer.training and x.numel() == x.shape[1]:
-        return F.batch_norm(x, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps)
-    return type(layer).forward(layer, x)
+
+    def forward(self, x):
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+def faster(model):
+    """Let the parts of a model (encoder, decoder) exchange such layers on the way into `forward`, and back on the way
+    out, also after an error: -> the model."""
+    for part in model.children():
+        forms = [(layer, form) for layer in part.modules() if (form := faster_form(layer)) is not None]
+        if forms and not any(getattr(hook, "func", None) is exchange for hook in part._forward_pre_hooks.values()):
+            part.register_forward_pre_hook(partial(exchange, forms))
+            part.register_forward_hook(
+                partial(exchange, [(layer, type(layer)) for layer, _ in forms]), always_call=True
+            )
+    return model
+
+
+def exchange(forms, *_):
+    """Give each layer its form."""
+    for layer, form in forms:
+        layer.__class__ = form
+
+
+def faster_form(layer):
+    """The class above that computes what this layer computes; None if there is none."""
+    if type(layer) is nn.BatchNorm2d:
+        return NormaliseAny
+    if type(layer) is not nn.ConvTranspose2d or layer.bias is None:
+        return None
+    geometry = (layer.kernel_size, layer.stride, layer.padding, layer.output_padding, layer.dilation, layer.groups)
+    doubles = geometry == ((4, 4), (2, 2), (1, 1), (0, 0), (1, 1), 1)  # height and width, as those of ConvVAE
+    return (ToImage if layer.out_channels <= 3 else AddBiasLast) if doubles else None

@@ -21,7 +21,7 @@ def replacing(path):
     After an error, nothing has changed. A folder replaces an empty one at most.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path.parent, WRITING)
+    remove_leftovers(path.parent)
     folder = path.parent / f"{WRITING}{uuid.uuid4().hex}"  # safetensors, too, makes a temporary file beside its own
     folder.mkdir()
     try:
@@ -31,15 +31,11 @@ def replacing(path):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_leftovers(parent, prefix, hours=1, keep=None):
-    """Remove temporary folders in which nothing was written for hours, since their processes were killed.
-
-    They are called `prefix` and anything, if that is for our own names, and never `keep`.
-    """
-    for folder in parent.glob(f"{prefix}*"):
+def remove_leftovers(parent):
+    """Remove our temporary folders in which nothing was written for an hour, since their processes were killed."""
+    for folder in parent.glob(f"{WRITING}*"):
         with suppress(OSError):  # its owner has just renamed it, or it is another user's
-            written = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
-            if folder != keep and time.time() - written > 3_600 * hours:
+            if time.time() - max(path.stat().st_mtime for path in (folder, *folder.rglob("*"))) > 3600:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

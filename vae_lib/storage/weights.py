@@ -123,5 +123,5 @@ def restore(saved, path, model, optimizer, run):
 
 
 def like(tensor, parameter):
-    """The tensor in the memory layout of its parameter, which fused optimisers take for granted."""
+    """The tensor in the memory layout of its parameter, as fused optimisers need it."""
     return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
