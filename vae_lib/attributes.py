@@ -45,9 +45,7 @@ def shipped_vector(record, name):
 
 def mean_difference(codes, mask):
     """Mean of the codes in the mask minus mean of the others: codes (N, D), mask bool (N,) -> (D,).
-
-    Raises LabError if one of the two groups is empty.
-    """
+    Raises LabError if one of the two groups is empty."""
     check_both_kinds(mask, "the mask")
     return codes[mask].mean(dim=0) - codes[~mask].mean(dim=0)
 
@@ -66,8 +64,7 @@ def frequency_gaps(has, column):
     """How much more frequent each attribute is among the images that have a given one than among the others.
 
     has: (N, A) bool, which image has which attribute; column: the given one -> (A,) floats in [-1, 1]. They predict how
-    much of each other attribute's vector a difference of means contains (omitted-variable bias). Raises LabError if all
-    images or none have the given attribute.
+    much of each other vector a difference of means contains (omitted-variable bias). LabError as in `mean_difference`.
     """
     return mean_difference(has.float(), has[:, column])
 
@@ -80,11 +77,8 @@ def check_both_kinds(mask, what):
 
 
 def orthogonalise(vector, *others):
-    """The vector without its components along others: (D,) -> (D,), at a right angle to each of them.
-
-    Raises LabError if nothing is left, since the vector is a combination of the others.
-    Shen et al. 2020, "Interpreting the latent space of GANs for semantic face editing", section 3.2.
-    """
+    """The vector (D,) without its components along others, at a right angle to each. LabError if nothing is left.
+    Shen et al. 2020, "Interpreting the latent space of GANs for semantic face editing", section 3.2."""
     whole, matrix = vector.double(), F.normalize(torch.stack(others, dim=1).double(), dim=0)
     rest = whole - matrix @ (torch.linalg.pinv(matrix, rtol=1e-5) @ whole)  # the others may depend on each other
     if rest.norm() <= 1e-4 * whole.norm():

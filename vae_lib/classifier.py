@@ -1,5 +1,6 @@
 """A classifier that judges edited faces: a small network that reads attributes off a picture, apart from the VAE."""
 
+from itertools import product
 from math import prod
 
 import torch
@@ -21,8 +22,8 @@ CONFIG = TrainConfig(batch_size=128, lr=4e-3, epochs=6, weight_decay=0.05, sched
 class AttributeClassifier(nn.Module):
     """Reads attributes off a face: images (N, C, H, W) in [0, 1] -> one logit for each attribute, (N, attributes).
 
-    Each entry of `channels` halves height and width; the faces are aligned, so the last layer may look at places.
-    Raises LabError for images that are down to one pixel before the last of them.
+    Each entry of `channels` halves height and width; LabError for images that are one pixel before the last of them.
+    Faces are aligned, so the last layer may look at places.
     """
 
     def __init__(self, image_shape, attributes, channels=(16, 32, 64, 128)):
@@ -45,16 +46,12 @@ class AttributeClassifier(nn.Module):
 
 
 def independence_weights(a, b):
-    """Weights of images under which two attributes are independent: a, b bool (N,) -> (N,), of mean 1.
-
-    P(a) P(b) / P(a, b), "reweighing" of Kamiran & Calders 2012, "Data preprocessing techniques for classification
-    without discrimination", section 4.2.
-    """
+    """Weights of images that make two attributes independent: a, b bool (N,) -> (N,), P(a) P(b) / P(a, b), of mean 1.
+    Kamiran & Calders 2012, "Data preprocessing techniques for classification without discrimination", section 4.2."""
     weights = torch.zeros(len(a))
-    for group_a in (a, ~a):
-        for group_b in (b, ~b):
-            both = group_a & group_b
-            weights[both] = group_a.float().mean() * group_b.float().mean() / both.float().mean()
+    for group_a, group_b in product((a, ~a), (b, ~b)):
+        both = group_a & group_b
+        weights[both] = group_a.float().mean() * group_b.float().mean() / both.float().mean()
     return weights / weights.mean()
 
 
@@ -74,10 +71,8 @@ def with_reconstructions(model, dataset):
 
 
 def fit_classifier(classifier, dataset, weights, config, name="classifier"):
-    """Train in place with the mean cross-entropy of the attributes (nats), each image weighted: -> history.
-
-    weights: (N,), of mean 1. History: one dict an epoch, {"epoch", "train_loss"}.
-    """
+    """Train in place with the mean cross-entropy of the attributes (nats), each image weighted.
+    weights: (N,), of mean 1. -> history: one dict an epoch, {"epoch", "train_loss"}."""
     targets, history = dataset.targets.float(), []
     with model_on_device(classifier, config.precision), progress_bar(config.epochs * len(dataset), name) as bar:
         optimizer = make_optimizer(classifier, config)

@@ -10,10 +10,8 @@ def refuse(*args, **options):
 
 @contextmanager
 def without(*functions):
-    """While it lasts, these functions of the library refuse to work, by whatever name they are called.
-
-    An exercise asks for what the library already has; under this, an answer that only calls the library fails.
-    """
+    """While it lasts, these functions of the library refuse to work, by whatever name they are called. An answer to an
+    exercise that only calls the library then fails."""
     codes = {function: function.__code__ for function in map(inspect.unwrap, functions)}
     try:
         for function in codes:

@@ -38,11 +38,8 @@ INTERPOLATIONS = Choices("interpolation", lerp=lerp, slerp=slerp)
 
 @torch.no_grad()
 def as_code(model, a):
-    """The latent code (latent_dim,) of an image (C, H, W), floats in [0, 1] or uint8: its posterior mean.
-
-    A code is returned as it is; the model is put into evaluation mode. Raises LabError for any other shape, and for
-    values that are not finite.
-    """
+    """The latent code (latent_dim,) of an image (C, H, W), floats in [0, 1] or uint8: its posterior mean. A code is
+    returned as it is. Puts the model into evaluation mode. Raises LabError for other shapes, NaN and infinity."""
     model.eval()
     if not isinstance(a, torch.Tensor):
         raise LabError(f"Give an image or a code as a tensor, not {type(a).__name__}: torch.as_tensor makes one of it.")
@@ -78,10 +75,8 @@ def interpolate(model, a, b, steps=10, kind="lerp"):
 
 @torch.no_grad()
 def interpolate_grid(model, corners, steps=6):
-    """A plane through four images or codes: (steps * steps, C, H, W), row by row.
-
-    corners: upper left, upper right, lower left, lower right. Raises LabError for another number of them.
-    """
+    """A plane through four images or codes, the corners: upper left, upper right, lower left, lower right.
+    -> (steps * steps, C, H, W), row by row. Raises LabError for another number of corners."""
     if len(corners) != 4:
         raise LabError(f"A plane has 4 corners, not {len(corners)}: upper left, upper right, lower left, lower right.")
     upper_left, upper_right, lower_left, lower_right = corners

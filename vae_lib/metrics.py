@@ -29,10 +29,8 @@ def posterior(model, dataset):
 
 @torch.no_grad()
 def nearest_images(images, dataset):
-    """For each image the nearest one of a dataset: -> indices (N,), squared distances (N,), summed over the pixels.
-
-    images: floats (N, C, H, W) in [0, 1], as large as those of the dataset. Results are on the CPU.
-    """
+    """For each image the nearest one of a dataset: -> indices (N,), squared distances (N,), on the CPU.
+    images: floats (N, C, H, W) in [0, 1], as large as those of the dataset; distances are summed over the pixels."""
     queries, distances = images.flatten(1), []
     for others in batches(dataset):
         others = to_float(others.to(queries.device)).flatten(1)
@@ -43,19 +41,18 @@ def nearest_images(images, dataset):
 
 
 def kl_per_dimension(mu, logvar):
-    """What each latent dimension costs per image, in nats: its KL to the prior, averaged over the images.
+    """KL to the prior of each latent dimension, averaged over the images: mu, logvar (N, latent_dim) -> (latent_dim,).
 
-    It is also the most that the dimension can tell about an image: an upper bound of their mutual information.
-    mu, logvar: (N, latent_dim) -> (latent_dim,); the sum is the mean of `kl_divergence`.
+    In nats; the sum is the mean of `kl_divergence`. It is an upper bound of what the dimension tells about an image.
     """
     return kl_divergence(mu.reshape(-1, 1), logvar.reshape(-1, 1)).view_as(mu).mean(dim=0)
 
 
 def active_units(mu, threshold=0.01):
-    """Which latent dimensions follow the image: the variance of the posterior mean over the images exceeds a threshold.
+    """Which latent dimensions follow the image: the variance of mu over the images exceeds the threshold.
 
-    mu: (N, latent_dim) of at least two images -> bool (latent_dim,). Burda et al. 2016, "Importance Weighted
-    Autoencoders", section 5.2, with their threshold.
+    mu: (N, latent_dim) of at least two images -> bool (latent_dim,). Threshold and test are those of Burda et al. 2016,
+    "Importance Weighted Autoencoders", section 5.2.
     """
     return mu.var(dim=0) > threshold
 
@@ -66,8 +63,7 @@ def importance_weighted_bound(model, dataset, k, likelihood="mse", seed=0):
 
     log mean_i p(x|z_i) p(z_i) / q(z_i|x), beta = 1. With k = 1 its expectation is the ELBO, minus `elbo_loss`; it grows
     with k, towards log p(x). As in `elbo_loss`, "mse" leaves out the constant of its Gaussian, -pixels/2 log(pi).
-    Raises LabError for k < 1 or a model without a posterior. Burda et al. 2016, "Importance Weighted Autoencoders",
-    equation 8.
+    LabError for k < 1 or an Autoencoder. Burda et al. 2016, "Importance Weighted Autoencoders", equation 8.
     """
     check_whole("k", k)
     model.eval()

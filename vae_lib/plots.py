@@ -103,10 +103,8 @@ def show_rows(rows, title="", above=()):
 
 
 def plot_history(records, title=""):
-    """Loss, reconstruction and KL against the epoch for {name: record}: training solid, validation dashed.
-
-    Runs of more than five epochs are shown from the level of their second epoch down: the first dwarfs the rest.
-    """
+    """Loss, reconstruction and KL against the epoch for {name: record}: training solid, validation dashed. Runs of more
+    than five epochs are shown from the level of their second epoch down, since the first dwarfs the rest."""
     figure, axes = new_figure(11, 3.6, columns=3, title=f"{title} (solid: training, dashed: validation)")
     parts = {"loss": "loss per image", "reconstruction": "squared error per image", "kl": "KL in nats per image"}
     for axis, (part, label) in zip(axes, parts.items()):
@@ -125,10 +123,8 @@ def plot_history(records, title=""):
 
 
 def plot_lines(panels, xlabel, ylabel, title="", log_x=False, log_y=False):
-    """Curves, panels side by side on one y axis: {panel: {series: (x, y) or (x, y, error of y)}}.
-
-    Up to 20 points are marked; a longer series is a line. log_x: a logarithmic axis whose ticks are the x themselves.
-    """
+    """Curves, panels side by side on one y axis: {panel: {series: (x, y) or (x, y, error of y)}}. Up to 20 points are
+    marked; a longer series is a line. log_x: a logarithmic axis whose ticks are the x themselves."""
     options = {"columns": len(panels), "squeeze": False, "sharey": True}
     figure, axes = new_figure(4.2 * len(panels) + 1, 3.6, title=title, **options)
     for axis, (name, series) in zip(axes.flat, panels.items()):
@@ -183,22 +179,19 @@ def plot_histograms(series, xlabel, title=""):
 
 def plot_latent_histograms(means, draws, title=""):
     """A small histogram for each latent variable, ten in a row, with the density of N(0, 1) as a dashed line.
-
-    means, draws: (N, variables), the posterior means of images (outlines) and one draw of z for each (filled).
-    """
-    variables = means.shape[1]
-    rows = math.ceil(variables / 10)
+    means, draws: (N, variables), the posterior means of images (outlines) and one draw of z for each (filled)."""
+    rows = math.ceil(means.shape[1] / 10)
     figure, axes = new_figure(10, 0.8 * rows + 0.8, rows, columns=10, title=title, layout=None)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.1, top=0.92, wspace=0.05, hspace=0.05)
     edges = np.linspace(-4, 4, 33)
     normal = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
-    for i, axis in enumerate(axes.flat):
+    for axis in axes.flat:
         axis.axis("off")
-        if i < variables:
-            axis.hist(draws[:, i], edges, density=True, histtype="stepfilled", alpha=0.5, color=COLOURS[0])
-            axis.hist(means[:, i], edges, density=True, histtype="step", color=COLOURS[1])
-            axis.plot(edges, normal, "k--", linewidth=0.8)
-            axis.set_ylim(0, 0.85)  # means of unused variables are a spike
+    for axis, mean, draw in zip(axes.flat, means.T, draws.T):
+        axis.hist(draw, edges, density=True, histtype="stepfilled", alpha=0.5, color=COLOURS[0])
+        axis.hist(mean, edges, density=True, histtype="step", color=COLOURS[1])
+        axis.plot(edges, normal, "k--", linewidth=0.8)
+        axis.set_ylim(0, 0.85)  # means of unused variables are a spike
     handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[0], alpha=0.5), plt.Line2D([], [], color=COLOURS[1])]
     handles.append(plt.Line2D([], [], color="k", linestyle="--"))
     figure.legend(handles, ["draws of z", "posterior means", "N(0, 1)"], loc="lower center", ncols=3, fontsize=8)
@@ -244,9 +237,7 @@ def save_figure(figure, name):
 
 def save_animation(frames, name, title, milliseconds=100, pixels=96):
     """Frames (N, C, H, W) as an animated GIF, shown in the notebook; in the full profile also figures/<name>.gif.
-
-    title: what it shows, for readers who cannot see it.
-    """
+    title: what it shows, for readers who cannot see it."""
     scale = max(1, pixels // frames.shape[-1])
     pictures = [enlarge(picture, scale) for picture in as_rgb(frames).permute(0, 2, 3, 1).numpy()]
     file = io.BytesIO()

@@ -17,9 +17,7 @@ from vae_lib.plots import to_png
 
 def panel(draw, **controls):
     """Controls above a picture: whenever one changes, draw(name=value, ...) -> images (N, C, H, W) is shown again.
-
-    An error is shown in place of the picture, in words. The parts are attributes: controls, picture, message.
-    """
+    An error is shown in words. The parts are attributes: controls, picture, message."""
     picture, message = ipywidgets.Image(format="png"), ipywidgets.HTML()
 
     def update(change=None):
@@ -48,9 +46,7 @@ def slider(label, low, high, value):
 @torch.no_grad()
 def between(model, images, first, second, kind, position):
     """Three images: reconstruction of images[first], the one at `position` (0 to 1) on the way, of images[second].
-
-    images: a sequence of images (C, H, W) or codes (latent_dim,).
-    """
+    images: a sequence of images (C, H, W) or codes (latent_dim,)."""
     a, b = as_code(model, images[first]), as_code(model, images[second])
     return model.decode(INTERPOLATIONS[kind](a, b, torch.tensor([0.0, position, 1.0], device=a.device)))
 
@@ -89,9 +85,7 @@ def dimensions(model, image, chosen):
 @torch.no_grad()
 def edited(model, images, vectors, face, **weights):
     """Two images: the reconstruction of images[face]; the same with each named vector added, times its weight.
-
-    images: a sequence of images (C, H, W) or codes (latent_dim,); vectors: {name: (latent_dim,)}.
-    """
+    images: a sequence of images (C, H, W) or codes (latent_dim,); vectors: {name: (latent_dim,)}."""
     code = as_code(model, images[face])
     changed = code + sum(weight * vectors[name].to(code.device) for name, weight in weights.items())
     return model.decode(torch.stack([code, changed]))

@@ -23,9 +23,6 @@ from vae_lib.training import TrainConfig, fit
 MODELS = {"conv": ConvVAE, "fc": FCVAE, "autoencoder": Autoencoder}
 
 
-# --- train ---
-
-
 def train(args):
     """Train a model.
 
@@ -92,9 +89,6 @@ def test_result(record):
     return "-"
 
 
-# --- pictures ---
-
-
 @torch.no_grad()
 def generate(args):
     """Make pictures from draws of the prior.
@@ -128,7 +122,9 @@ def reconstruct(args):
     originals = to_float(images)
     pictures = torch.cat([model.reconstruct(part) for part in originals.split(100)])
     columns = min(10, len(pictures))
-    save_pictures(args.out, in_pairs(originals, pictures, columns), columns, pictures)
+    padding = (0, 0) * 3 + (0, -len(pictures) % columns)  # fills the last row up, in white
+    rows = [F.pad(part, padding, value=1.0).split(columns) for part in (originals, pictures)]
+    save_pictures(args.out, torch.cat([row for pair in zip(*rows) for row in pair]), columns, pictures)
 
 
 def interpolate(args):
@@ -189,16 +185,6 @@ def photos_or_draws(args, model, n):
     return torch.randn(n, model.latent_dim, generator=torch.Generator().manual_seed(args.seed))
 
 
-def in_pairs(above, below, columns):
-    """Rows of one kind of image, each above its row of the other, both (N, C, H, W); the last is filled up white."""
-    padding = (0, 0) * 3 + (0, -len(above) % columns)
-    rows = [F.pad(images, padding, value=1.0).split(columns) for images in (above, below)]
-    return torch.cat([row for pair in zip(*rows) for row in pair])
-
-
-# --- info ---
-
-
 def info(args):
     """What is here: machine, data and models, or one model.
 
@@ -207,8 +193,7 @@ def info(args):
       vae info --model celeba64-conv
     """
     if args.model is not None:
-        show_model(args.model)
-        return
+        return show_model(args.model)
     show_setup()
     print(f"data in {settings.DATA_DIR}:")
     for name, release in DATASETS.items():

@@ -29,10 +29,8 @@ def list_photos(paths):
 
 
 def read_photos(paths, image_shape):
-    """Photos, and those in folders, as a model takes them: -> uint8 (N, C, H, W); prints which part of each is used.
-
-    The centre square is resized, and made grey for one channel. LabError for a file that is no whole image.
-    """
+    """Photos, and those in folders: -> uint8 (N, C, H, W). The centre square of each, which is printed, is resized, and
+    made grey for one channel. LabError for a file that is no whole image."""
     channels, _, size = image_shape
     images = []
     for path in list_photos(paths):
@@ -50,10 +48,10 @@ def read_photos(paths, image_shape):
 
 
 def save_pictures(out, grid, columns, singles):
-    """Write a grid of images (N, C, H, W) to the PNG file `out`, or single ones into the folder `out`.
+    """Write a grid of images (N, C, H, W) to the PNG file `out`, or single ones into the folder `out`, all or nothing.
 
     singles (N, C, H, W) are called 000.png, 001.png, ...; (rows, columns, C, H, W) 000_00.png, 000_01.png, ...
-    All or nothing; prints the path. A file there is replaced. LabError if the disk refuses.
+    Prints the path. A file there is replaced. LabError if the disk refuses.
     """
     if not torch.isfinite(grid).all():  # it holds the single ones, too
         raise LabError("The pictures hold values that are not numbers; use smaller weights or a smaller temperature.")
@@ -66,9 +64,6 @@ def save_pictures(out, grid, columns, singles):
                 name = "_".join(f"{number:0{3 - k}}" for k, number in enumerate(place))  # three digits, then two
                 (temporary / f"{name}.png").write_bytes(to_png(singles[place][None], columns=1, pixels=1))
     print(f"written: {out}")
-
-
-# --- the checks of --out, before any work ---
 
 
 def check_pictures_out(out, photos=()):

@@ -72,30 +72,27 @@ def parse(argv):
 def build_parser():
     """The parser of the command line; `args.run` is the function of the command, whose docstring is its help."""
     parser = argparse.ArgumentParser("vae", description=DESCRIPTION, epilog=EPILOG, formatter_class=RAW)
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    of = {}
+    add_parser = parser.add_subparsers(dest="command", metavar="COMMAND", required=True).add_parser
+    of = {}  # {command: its parser}
     for run in commands.COMMANDS:
         text = inspect.getdoc(run) or ""  # python -OO drops it
-        of[run] = subparsers.add_parser(run.__name__, help=text.split(".\n")[0], description=text, formatter_class=RAW)
+        of[run] = add_parser(run.__name__, help=text.split(".\n")[0], description=text, formatter_class=RAW)
         of[run].set_defaults(run=run)
     add_train_flags(of[commands.train])
     of[commands.info].add_argument("--model", help=f"{MODEL_HELP} (default: an overview of all)")
 
-    flag = add_picture_flags(of[commands.generate], "faces.png", 16, "number of pictures", photos=False)
+    flag = add_picture_flags(of[commands.generate], "faces.png", 16, "pictures", photos=False)
     flag("--temperature", type=number, default=1.0, help="factor of the draws (default %(default)s)")
 
-    text = "without photos: how many images of a dataset"
-    flag = add_picture_flags(of[commands.reconstruct], "reconstructions.png", 8, text, seed=False)
+    flag = add_picture_flags(of[commands.reconstruct], "reconstructions.png", 8, "images of a dataset", seed=False)
     flag("--data", choices=DATASETS, help="which dataset (default: the one of the model)")
     flag("--split", choices=SPLITS, default="test", help="which part of it (default %(default)s)")
 
-    text = "without photos: how many walks, between two draws each"
-    flag = add_picture_flags(of[commands.interpolate], "walks.png", 8, text)
+    flag = add_picture_flags(of[commands.interpolate], "walks.png", 8, "walks, each between two draws of the prior")
     flag("--steps", type=whole(2, 1000), default=10, help="pictures a walk (default %(default)s)")
     flag("--kind", choices=INTERPOLATIONS, default="lerp", help="line or arc (default %(default)s)")
 
-    text = "without photos: how many draws of the prior"
-    flag = add_picture_flags(of[commands.manipulate], "manipulated.png", 8, text)
+    flag = add_picture_flags(of[commands.manipulate], "manipulated.png", 8, "draws of the prior")
     flag("--attribute", required=True, help="such as Smiling; `vae info --model ...` lists them")
     text = "how often the attribute's vector is added (default -3 -2 -1 0 1 2 3 4)"
     flag("--weights", type=number, nargs="+", metavar="W", default=[-3, -2, -1, 0, 1, 2, 3, 4], help=text)
@@ -126,7 +123,7 @@ def add_train_flags(parser):
     flag("--min-delta", type=number, help="what counts as an improvement, in loss per image (default %(default)s)")
     flag("--weight-decay", type=number, help="of AdamW (default %(default)s)")
     flag("--schedule", help="of the learning rate: constant or one-cycle (default %(default)s)")
-    flag("--mirror", action=switch, help="mirror half of the training images (default: %(default)s)")
+    flag("--mirror", action=switch, help="mirror half of the training images")
     flag("--seed", type=whole(0), help="of weights, order and noise (default %(default)s)")
     flag("--precision", help="float32, bfloat16, or auto: whichever is faster (default %(default)s)")
     parser.set_defaults(**dataclasses.asdict(TrainConfig()))
@@ -134,14 +131,12 @@ def add_train_flags(parser):
     flag("--out", help="a new .safetensors file (default runs/DATA-MODEL.safetensors)")
 
 
-def add_picture_flags(parser, out, samples, text, photos=True, seed=True):
-    """What the commands that make pictures have in common; samples: how many by default; text: of what.
-
-    Returns the function that adds further flags.
-    """
-    flag = parser.add_argument
+def add_picture_flags(parser, out, samples, of_what, photos=True, seed=True):
+    """What the commands that make pictures take; samples: how many by default. Returns the parser's add_argument."""
+    flag, text = parser.add_argument, f"how many {of_what}"
     if photos:
         flag("photos", nargs="*", metavar="PHOTO", help=PHOTO_HELP)
+        text = f"without photos: {text}"
     else:
         parser.set_defaults(photos=())
     flag("--model", default="celeba64-conv", help=f"{MODEL_HELP} (default %(default)s)")
@@ -174,18 +169,15 @@ def number(text):
 
 
 def file_arguments(path):
-    """A configuration file, TOML or JSON, as the flags that say the same: -> list of arguments.
-
-    LabError for a file that is neither, an unknown key (near ones are named), or a value that the flag does not take.
-    """
+    """A configuration file, TOML or JSON, as a list of arguments. LabError for a file that is neither, an unknown key
+    (near ones are named), or a value that the flag does not take."""
     parser = argparse.ArgumentParser(exit_on_error=False)
     add_train_flags(parser)
-    known = vars(parser.parse_args([])).keys() - {"config"}
+    known = sorted(vars(parser.parse_args([])).keys() - {"config"})
     arguments = []
     for key, value in read_config(path).items():
         if key not in known:
-            near = near_names(key, sorted(known))
-            raise LabError(f"{path} has the unknown key {key!r}; known are, for example: {near}.")
+            raise LabError(f"{path} has the unknown key {key!r}; known are, for example: {near_names(key, known)}.")
         flags = as_flags(key, value)
         try:
             parsed, rest = parser.parse_known_args(flags)
