@@ -72,8 +72,8 @@ def frequency_gaps(has, column):
 def check_both_kinds(mask, what):
     """LabError unless the mask holds True as well as False."""
     if mask.all() or not mask.any():
-        have = f"{mask.sum():,} of {len(mask):,} images have the attribute, and some must have it and some not"
-        raise LabError(f"No difference can be taken for {what}: {have}; use more images or another attribute.")
+        have = f"{mask.sum():,} of {len(mask):,} images have the attribute; some must have it, and some not"
+        raise LabError(f"No difference can be taken for {what}: {have}: use more images or another attribute.")
 
 
 def orthogonalise(vector, *others):

@@ -39,7 +39,7 @@ def read_photos(paths, image_shape):
         except LabError:
             raise
         except ValueError as error:
-            raise LabError(f"{path} cannot be used: {error}; name another, or convert it (such as HEIC) to JPEG.") from None
+            raise LabError(f"{path} cannot be used: {error}; convert it (HEIC, for example) to JPEG.") from None
         with Image.open(path) as photo:
             side = min(photo.size)
         print(f"{path}: its centre square, {side}x{side} pixels, resized to {size}x{size}")
