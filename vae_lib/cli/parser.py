@@ -143,7 +143,7 @@ def add_picture_flags(parser, out, samples, of_what, photos=True, seed=True):
     flag("--out", type=Path, default=Path(out), help=f"{OUT_HELP} (default %(default)s)")
     flag("--samples", type=whole(1, 1000), default=samples, metavar="N", help=f"{text} (default %(default)s)")
     if seed:
-        flag("--seed", type=whole(0), default=0, help="of the draws (default %(default)s)")
+        flag("--seed", type=whole(0), default=0, help="of the draws; other --samples change the last ones (default 0)")
     return flag
 
 
