@@ -1,6 +1,6 @@
 """A classifier that judges edited faces: a small network that reads attributes off a picture, apart from the VAE."""
 
-from itertools import product
+import itertools
 from math import prod
 
 import torch
@@ -49,7 +49,7 @@ def independence_weights(a, b):
     """Weights of images that make two attributes independent: a, b bool (N,) -> (N,), P(a) P(b) / P(a, b), of mean 1.
     Kamiran & Calders 2012, "Data preprocessing techniques for classification without discrimination", section 4.2."""
     weights = torch.zeros(len(a))
-    for group_a, group_b in product((a, ~a), (b, ~b)):
+    for group_a, group_b in itertools.product((a, ~a), (b, ~b)):
         both = group_a & group_b
         weights[both] = group_a.float().mean() * group_b.float().mean() / both.float().mean()
     return weights / weights.mean()
