@@ -71,9 +71,10 @@ def check_number(name, value, least=-math.inf, above=-math.inf):
 
 def check_choice(name, value, known):
     """One of the known values, and of the same type: 1 is not True."""
-    if not any(type(value) is type(other) and value == other for other in known):
-        raise LabError(f"{name}={value!r}: choose one of {', '.join(map(str, known))}.")
-    return value
+    for other in known:
+        if isinstance(value, type(other)) and value == other:
+            return other
+    raise LabError(f"{name}={value!r}: choose one of {', '.join(map(str, known))}.")
 
 
 def check_sizes(name, values, n=None):

@@ -56,8 +56,8 @@ def new_figure(width, height, rows=1, columns=1, title="", **options):
 
 
 def as_rgb(images):
-    """Images (N, 1 or 3, H, W), uint8 or floats in [0, 1], as floats (N, 3, H, W) on the CPU."""
-    images = images.detach().cpu()
+    """Images (N, 1 or 3, H, W), or a single one, uint8 or floats in [0, 1], as floats (N, 3, H, W) on the CPU."""
+    images = images.detach().cpu()[(None,) * (4 - images.ndim)]
     return (images if images.is_floating_point() else to_float(images)).expand(-1, 3, -1, -1)
 
 

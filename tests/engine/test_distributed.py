@@ -112,6 +112,7 @@ def test_validation_is_shared_evenly(world, tiny, play):
     for rank in range(world):
         play(rank, world)
         means = distributed.sharded_means(lambda model, part, seed: (1.0, seed, 0.0), torch.nn.Module(), tiny)
+        assert means[1] == pytest.approx(means[0] * rank)  # each with noise of its own
         shares.append(means[0] * len(tiny))  # the images that are counted here, since the sums are of this one alone
     assert sum(shares) == pytest.approx(64) and max(shares) - min(shares) == pytest.approx(1)
 

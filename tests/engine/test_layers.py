@@ -81,7 +81,42 @@ def test_whoever_prints_a_model_reads_torchs_layers(tiny, monkeypatch):
         assert all(type(layer).__module__.startswith("torch.nn") for layer in list(trained.modules())[1:])
 
 
-def test_a_copy_computes_with_its_own_weights(tiny):
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
+def test_what_stops_a_forward_leaves_torchs_layers_and_float32(tiny, stop):
+    """torch calls no hook after Ctrl-C."""
+    model = small()
+
+    def raises(*_):
+        assert any(type(layer) in (AddBiasLast, ToImage) for layer in model.modules())
+        raise stop
+
+    handle = model.decoder[3].register_forward_pre_hook(raises)
+    with pytest.raises(stop):
+        fit(model, tiny, None, TrainConfig(epochs=1, precision="bfloat16"), progress=False)
+    handle.remove()
+    assert all(type(layer).__module__.startswith("torch.nn") for layer in list(model.modules())[1:])
+    assert not {"encode", "decode"} & vars(model).keys()
+
+
+@pytest.mark.parametrize("change", [nn.utils.parametrizations.spectral_norm, nn.utils.parametrizations.weight_norm])
+def test_a_layer_that_somebody_changed_is_left_alone(change):
+    model = faster(small())
+    before = model.decode(torch.zeros(1, 3))
+    change(model.decoder[-1])
+    assert model.decode(torch.zeros(1, 3)).shape == before.shape
+
+
+def test_a_copy_in_the_middle_of_a_training_computes_with_its_own_weights():
+    model, x = small(), torch.rand(2, 1, 8, 8)
+    with model_on_device(model, "bfloat16"):
+        twin = copy.deepcopy(model)
+        for parameter in twin.decoder.parameters():
+            parameter.data.zero_()
+        assert (twin.reconstruct(x) == 0.5).all()
+    assert (twin.reconstruct(x) == 0.5).all() and (model.reconstruct(x) != 0.5).any()
+
+
+def test_a_copy_computes_with_its_own_weights():
     model = faster(faster(small())).eval()
     assert len(model.decoder._forward_pre_hooks) == len(model.decoder._forward_hooks) == 1  # twice is once
     again = copy.deepcopy(model)

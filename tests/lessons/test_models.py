@@ -125,6 +125,9 @@ def test_wrong_images_are_refused(model):
         model.encode(torch.rand(2, 9, 9, 9))
     with pytest.raises(LabError, match=r"without the first side, the batch: give image\[None\]"):
         model.encode(torch.rand(model.image_shape))
+    channels, *sides = model.image_shape
+    with pytest.raises(LabError, match="takes images of shape"):
+        model.encode(torch.rand(2, channels + 1, *sides))
     with pytest.raises(LabError, match="to_float"):
         model.encode(torch.zeros(2, *model.image_shape, dtype=torch.uint8))
 

@@ -35,6 +35,8 @@ def test_tile_puts_images_row_by_row():
     for k in range(6):
         assert picture[2 + 6 * (k // 3), 2 + 6 * (k % 3), 0] == pytest.approx(k / 5)
     assert (tile(torch.full((1, 1, 4, 4), 255, dtype=torch.uint8), 1) == 1).all()
+    for single in (images[2], images[2, 0]):  # without a batch, without a channel
+        assert np.array_equal(tile(single, 1), tile(images[2:3], 1))
 
 
 def test_rows_are_labelled():

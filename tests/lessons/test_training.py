@@ -10,7 +10,7 @@ from vae_lib import FCVAE, Autoencoder, ConvVAE, LabError, TrainConfig, fit, loa
 from vae_lib.engine.schedule import learning_rate
 from vae_lib.evaluation import evaluate
 from vae_lib.storage.weights import read_tensors
-from vae_lib.training import best_epoch, early_stopping_epoch
+from vae_lib.training import best_epoch, early_stopping_epoch, make_optimizer
 
 CONFIG = TrainConfig(batch_size=16, lr=1e-2, epochs=4, seed=3)
 
@@ -121,6 +121,11 @@ def test_bfloat16_reaches_the_loss_of_float32(build):
         config = TrainConfig(batch_size=64, epochs=3, precision=precision)
         losses.append(fit(seeded(build), train, None, config, progress=False)["history"][-1]["train_loss"])
     assert losses[1] == pytest.approx(losses[0], rel=0.005) and losses[1] != losses[0]
+
+
+def test_weight_decay_reaches_the_optimiser():
+    (group,) = make_optimizer(fc(), TrainConfig(lr=0.5, weight_decay=0.25)).param_groups
+    assert (group["lr"], group["weight_decay"], group["fused"]) == (0.5, 0.25, True)
 
 
 def test_one_cycle_schedule():

@@ -1,7 +1,7 @@
 """ImageDataset: the images of one split, with what a lesson needs to know about them."""
 
 import mmap
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -18,12 +18,12 @@ class ImageDataset(torch.utils.data.Dataset):
     name: str
     split: str
     source: str  # "real" or "synthetic"
-    factors: dict = field(default_factory=dict)  # of synthetic images: what they were drawn from, each a tensor (N,)
+    factors: dict | None = None  # of synthetic images: what they were drawn from, each a tensor (N,)
     mapped_file: mmap.mmap | None = None  # in which `images` lie, if their pages are to be released
     crop: int | None = None  # side of the centre square, in pixels of the release; None for the dataset's default
 
     def __post_init__(self):
-        self.target_names = tuple(self.target_names)
+        self.target_names, self.factors = tuple(self.target_names), self.factors or {}
         if self.images.dtype != torch.uint8:
             raise LabError(f"An ImageDataset holds pixels from 0 to 255 as uint8, not {self.images.dtype}.")
 

@@ -3,11 +3,12 @@
 import ctypes
 import sys
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 
 from vae_lib import settings
-from vae_lib.engine.layers import faster
+from vae_lib.engine.layers import faster, restore
 
 
 def has_fast_bfloat16():
@@ -46,6 +47,7 @@ def model_on_device(model, precision="float32"):
         with in_bfloat16(model) if bfloat16 else nullcontext():
             yield model
     finally:
+        restore(model.modules())  # Ctrl-C in a `forward` is no error to torch
         model.to(own_device)
 
 
@@ -55,13 +57,19 @@ def in_bfloat16(model):
     loss and the weights stay in float32."""
     names = ("encode", "decode") if hasattr(model, "encode") else ("forward",)
     before = {name: vars(model).get(name) for name in names}
-    for name in names:
-        setattr(model, name, torch.autocast(settings.DEVICE.type, torch.bfloat16)(getattr(model, name)))
+    for name, own in before.items():
+        setattr(model, name, partial(call_in_bfloat16, model, name, own))  # of which a copy of the model gets its own
     try:
         yield
     finally:
-        for name, method in before.items():
-            delattr(model, name) if method is None else setattr(model, name, method)
+        for name, own in before.items():
+            delattr(model, name) if own is None else setattr(model, name, own)
+
+
+def call_in_bfloat16(model, name, own, *args):
+    """Call a method of the model, or the object's own that stands in its place, with matrix products in bfloat16."""
+    with torch.autocast(settings.DEVICE.type, torch.bfloat16):
+        return own(*args) if own is not None else getattr(type(model), name)(model, *args)
 
 
 def images_on_device(dataset):

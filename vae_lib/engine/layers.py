@@ -45,23 +45,29 @@ def faster(model):
     """Let the parts of a model (encoder, decoder) exchange such layers on the way into `forward`, and back on the way
     out, also after an error: -> the model."""
     for part in model.children():
-        forms = [(layer, form) for layer in part.modules() if (form := faster_form(layer)) is not None]
-        if forms and not any(getattr(hook, "func", None) is exchange for hook in part._forward_pre_hooks.values()):
-            part.register_forward_pre_hook(partial(exchange, forms))
-            part.register_forward_hook(
-                partial(exchange, [(layer, type(layer)) for layer, _ in forms]), always_call=True
-            )
+        layers = [layer for layer in part.modules() if faster_form(layer) is not None]
+        if layers and not any(getattr(hook, "func", None) is exchange for hook in part._forward_pre_hooks.values()):
+            part.register_forward_pre_hook(partial(exchange, layers))
+            part.register_forward_hook(partial(restore, layers), always_call=True)
     return model
 
 
-def exchange(forms, *_):
-    """Give each layer its form."""
-    for layer, form in forms:
-        layer.__class__ = form
+def exchange(layers, *_):
+    """Give the layers their faster forms."""
+    for layer in layers:
+        if (form := faster_form(layer)) is not None:
+            layer.__class__ = form
+
+
+def restore(layers, *_):
+    """Give torch's own classes back."""
+    for layer in layers:
+        if type(layer) in (AddBiasLast, ToImage, NormaliseAny):
+            layer.__class__ = type(layer).__base__
 
 
 def faster_form(layer):
-    """The class above that computes what this layer computes; None if there is none."""
+    """The class above that computes what this layer of torch's computes; None if there is none."""
     if type(layer) is nn.BatchNorm2d:
         return NormaliseAny
     if type(layer) is not nn.ConvTranspose2d or layer.bias is None:
