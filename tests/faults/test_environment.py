@@ -193,7 +193,7 @@ def test_the_other_python(note):
 def test_newer_torch_and_numpy_2(note):
     pinned = re.findall(r"^(?!torch|numpy)\w[\w-]*==.*", REQUIREMENTS.read_text(), re.M)
     python = install("newer", sys.executable, "--upgrade", "torch", "torchvision", "numpy>=2", *pinned)
-    code = "from vae_lib.settings import versions; v = versions(); print(v['torch'], v['numpy'])"
+    code = "from vae_lib.storage.records import versions; v = versions(); print(v['torch'], v['numpy'])"
     done = subprocess.run([python, "-c", code], cwd=settings.REPOSITORY, capture_output=True, text=True, check=True)
     torch, numpy = done.stdout.split()
     run_tests(note, f"torch {torch}, numpy {numpy}", python)

@@ -139,9 +139,13 @@ def test_kill_the_command_until_it_is_done(tmp_path, note):
     subprocess.run(command, cwd=places[0], env=environment, check=True, capture_output=True)
     whole, moments, kills = time.perf_counter() - start, random.Random(2), 0
     while not (places[1] / "run.safetensors").exists():
+        start = time.perf_counter()
         process = subprocess.Popen(command, cwd=places[1], env=environment, stdout=subprocess.DEVNULL)
         try:
             assert process.wait(moments.uniform(0.5, 1.0) * whole + kills - 1) == 0
+            if not kills:  # the machine is quicker by now than when the time was measured
+                whole = time.perf_counter() - start
+                (places[1] / "run.safetensors").unlink()
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
