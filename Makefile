@@ -2,7 +2,7 @@
 PYTHON ?= python3 python3.12 python3.11 python
 CHECK = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 EXECUTE = .venv/bin/jupyter nbconvert --log-level WARN --to notebook --execute \
-	--ExecutePreprocessor.coalesce_streams=True --ExecutePreprocessor.record_timing=False \
+	--ExecutePreprocessor.record_timing=False \
 	--ExecutePreprocessor.store_widget_state=False
 
 .PHONY: help notebooks test test-browser test-faults test-stability lab render html release grade formgrader clean

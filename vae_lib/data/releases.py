@@ -289,7 +289,7 @@ def scan(root):
     return dict(sorted(found.items()))
 
 
-def tenth(names):
+def every_tenth(names):
     """Split off every tenth item for validation: -> (train, val)."""
     return [name for i, name in enumerate(names) if i % 10], names[::10]
 
@@ -314,7 +314,7 @@ class FFHQ(FolderRelease):
         """A random 80 % (seed 0) are train and val, the others test."""
         names = np.random.default_rng(0).permutation(list(files)).tolist()
         cut = round(0.8 * len(names))
-        train, val = tenth(names[:cut])
+        train, val = every_tenth(names[:cut])
         return {"train": train, "val": val, "test": names[cut:]}[split], []
 
 
@@ -361,14 +361,14 @@ class CelebA(FolderRelease):
             notes.append(f"{left_out}: {some(unlisted)}.")
         if not test and not val:
             notes.append("All are of the official train part: 'test' is a tenth of them, 'val' a tenth of the others.")
-            train, test = tenth(train)
+            train, test = every_tenth(train)
         elif not test:
             replaced = f"'test' is the official validation part ({len(val):,} images)"
             notes.append(f"None is of the official test part: {replaced}.")
             val, test = [], val
         if not val:
             notes.append(f"'val' is every tenth of the {len(train):,} images of the train part.")
-            train, val = tenth(train)
+            train, val = every_tenth(train)
         return {"train": train, "val": val, "test": test}[split], notes
 
     def read_targets(self, names):
