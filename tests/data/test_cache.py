@@ -263,7 +263,7 @@ def test_without_a_lock_a_cache_is_read_but_not_made(error, monkeypatch):
         raise error
 
     cached("there", "1", blocks)
-    monkeypatch.setattr(cache.FileLock, "acquire", refuse)
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert is_whole(cached("there", "1", None))

@@ -15,7 +15,6 @@ from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from vae_lib import settings
 from vae_lib.storage.files import reason
@@ -132,6 +131,8 @@ def locked(path):
 
     OSError if it cannot be had. The lock of a killed process is free. The file stays: to delete it would be a race.
     """
+    from filelock import FileLock, Timeout  # takes a fifth of `import vae_lib`; most loads need no lock
+
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
