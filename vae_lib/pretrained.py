@@ -98,17 +98,20 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
     repeats: train that many more models with the next seeds, to see how much chance is in a result; only their numbers
     are kept, as record["repeats"] = a list of {"seed", "history", "test"} (shipped records may hold more than asked).
     weights=False: only the record is shipped, for comparisons that need no more; the model is None where it is read.
-    lab: weights from data/pretrained are used if architecture, configuration and data are the same; otherwise a short
-    run on the spot, never saved. quick: always a very short run. full: the whole run, resumed from its checkpoint if
-    there is one, then written to data/pretrained; weights of another run there are an error and stay as they are.
+    lab: weights from data/pretrained are used if architecture and configuration are the same, whichever photographs are
+    at hand; otherwise a short run on the spot, never saved. quick: always a very short run. full: the data must be the
+    same, too; otherwise the whole run, resumed from its checkpoint if there is one, then written to data/pretrained;
+    weights of another run there are an error and stay as they are.
     Returns (model in evaluation mode, record), and prints which of these happened.
     """
     torch.manual_seed(config.seed)
     model = build()
     path = pretrained_path(name) if weights else record_path(name)
-    found = load_if_same(path, describe_run(model, train, val, config), train, repeats, test is not None)
+    run = describe_run(model, train, val, config)
+    found = load_if_same(path, run, train, repeats, test is not None)
     if found is not None:
-        print(f"{name}: loaded, trained on {summary(found[1])}")
+        here = f"; here: {train!r} (another name trains on them)" if difference(run, found[1]) else ""
+        print(f"{name}: loaded, trained on {summary(found[1])}{here}")
         return found
     config = affordable(config, train)
     checkpoint = settings.CHECKPOINT_DIR / f"{name}.safetensors" if ships_results(train) else None
@@ -210,7 +213,8 @@ def load_if_same(path, run, train, repeats=0, tested=False):
         return None
     model, record = (None, read_record(path)) if path.suffix == ".json" else load_pretrained(path)
     config = asdict(TrainConfig()) | record.get("config", {})  # fields that are newer than the record at their defaults
-    other, repeated = difference(run, {**record, "config": config}), len(record.get("repeats", []))
+    any_images = not settings.PROFILE.writes_results and train.source != "drawn"
+    other, repeated = difference(run, {**record, "config": config}, any_images), len(record.get("repeats", []))
     if other is None and repeated < repeats:
         other = f"{repeats} repeats are asked for and {repeated} are there"
     if other is None and tested and "test" not in record:
@@ -224,19 +228,17 @@ def load_if_same(path, run, train, repeats=0, tested=False):
 
 
 def ships_results(train):
-    """True if what is trained on these images is written to data/pretrained: never models of synthetic images."""
+    """True if what is trained on these images is written to data/pretrained: only models of whole, real sets."""
     return settings.PROFILE.writes_results and train.source == "real"
 
 
 def affordable(config, train):
     """The configuration, with as many epochs as the profile allows.
 
-    An image larger than 32x32 counts as several; stand-ins never train longer than in the lab profile. A run that is
-    cut short has no time for the warm-up that a large learning rate needs: it gets 1e-3 at most.
+    An image larger than 32x32 counts as several. A run that is cut short has no time for the warm-up that a large
+    learning rate needs: it gets 1e-3 at most.
     """
     images = settings.PROFILE.images_per_training
-    if images is None and train.source == "synthetic":
-        images = settings.PROFILES["lab"].images_per_training
     if images is None:
         return config
     cost = len(train) * max(1, math.prod(train.image_shape[1:]) / 32**2)

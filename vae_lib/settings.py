@@ -19,8 +19,9 @@ class Profile:
     """What a run may use: which data, whose weights, how much training."""
 
     name: str
-    real_data: str  # "never" | "if available" (on disk or downloadable) | "required"
-    synthetic_sizes: dict[str, int]  # images per split when the data is synthetic
+    real_data: str  # "never" (the embedded sample) | "if available" (on disk or downloadable) | "required"
+    sample_images: dict[str, int] | None  # how many of the embedded sample's, per split (larger than 64x64: fewer)
+    drawn_images: int  # drawn faces
     images_per_training: int | None  # train_or_load stops after about this many (larger than 32x32: fewer); None: never
     loads_weights: bool  # may use data/pretrained when name, configuration and data match
     writes_results: bool  # writes data/pretrained and figures/
@@ -29,9 +30,9 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", "never", {"train": 1_000, "val": 500, "test": 500}, 1_000, False, False),
-        Profile("lab", "if available", {"train": 10_000, "val": 1_000, "test": 2_000}, 40_000, True, False),
-        Profile("full", "required", {"train": 10_000, "val": 1_000, "test": 2_000}, None, True, True),
+        Profile("quick", "never", {"train": 1_000, "val": 250, "test": 500}, 1_000, 1_000, False, False),
+        Profile("lab", "if available", None, 10_000, 40_000, True, False),
+        Profile("full", "required", None, 10_000, None, True, True),
     )
 }
 
@@ -46,6 +47,7 @@ def choose_profile(name):
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROFILE = choose_profile((os.environ.get("VAE_PROFILE") or "lab").lower())
 DATA_DIR = Path(os.environ.get("VAE_DATA_DIR") or REPOSITORY / "data").expanduser().absolute()
+SAMPLE_DIR = REPOSITORY / "data" / "sample"
 PRETRAINED_DIR = REPOSITORY / "data" / "pretrained"
 CHECKPOINT_DIR = REPOSITORY / "data" / "checkpoints"
 FIGURES_DIR = REPOSITORY / "figures"

@@ -86,7 +86,7 @@ def training_images(data, images):
 def random_images(n, side):
     """A dataset of n random RGB images: how long a step takes does not depend on the pixels."""
     pixels = torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8)
-    return ImageDataset(pixels, torch.zeros(n), (), "random pixels", "train", "synthetic")
+    return ImageDataset(pixels, torch.zeros(n), (), "random pixels", "train", "drawn")
 
 
 # --- the two loops; each yields, for as long as it is to run, a function: epoch (from 1) -> mean loss per image ---

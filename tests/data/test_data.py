@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from official_files import files_below, write_cifar10_binary, write_idx, write_mnist
 from vae_lib import load_dataset, to_float
 from vae_lib.checks import LabError
-from vae_lib.data import DATASETS, releases
+from vae_lib.data import DATASETS, load_drawn_faces, releases
 from vae_lib.data.releases import CIFAR10, MNIST
 
 # --- the readers ---
@@ -114,14 +114,13 @@ def test_pixels_are_bytes_and_are_divided_by_255_once(tiny):
         tiny.with_images(to_float(tiny.images), tiny.targets)
 
 
-def test_synthetic_stand_ins_keep_their_factors():
-    train, val, test = (load_dataset("cifar10", split) for split in ("train", "val", "test"))
-    assert train.source == "synthetic" and "synthetic" in train.label
-    assert len(train.factors["hue"]) == len(train) == 1_000
-    some = train.select([5, 7])
-    assert some.factors["hue"].tolist() == train.factors["hue"][[5, 7]].tolist()
-    rows = [{image.numpy().tobytes() for image in split.images} for split in (train, val, test)]
-    assert not (rows[0] & rows[1] or rows[0] & rows[2] or rows[1] & rows[2])
+def test_factors_follow_a_selection():
+    drawn = load_drawn_faces(32, 100)
+    assert (
+        drawn.source == "drawn" and drawn.label == "faces (drawn)" and len(drawn) == len(drawn.factors["hue"]) == 1_000
+    )
+    some = drawn.select([5, 7])
+    assert some.factors["hue"].tolist() == drawn.factors["hue"][[5, 7]].tolist()
 
 
 # --- profiles and the network ---
@@ -131,7 +130,7 @@ def test_quick_never_touches_the_network(network_calls, lab, use_profile):
     write_mnist(lab)
     use_profile("quick")
     for name in DATASETS:
-        assert load_dataset(name).source == "synthetic"
+        assert load_dataset(name).source == "sample"
     assert network_calls == []
 
 
@@ -141,7 +140,7 @@ def test_lab_falls_back_fast_and_says_why(lab, capsys, network_calls):
     load_dataset("mnist", "test")
     assert time.perf_counter() - start < 10
     said = capsys.readouterr().out
-    assert dataset.source == "synthetic" and said.count("SYNTHETIC DATA instead of mnist") == 1
+    assert dataset.source == "sample" and said.count("mnist: the embedded sample of real images") == 1
     assert "cannot be reached" in said and "data/README.md" in said
     assert network_calls
 
@@ -170,15 +169,15 @@ def test_a_download_is_all_or_nothing(lab, monkeypatch):
     monkeypatch.setattr(releases, "reachable", lambda host: True)
     (left := lab / ".MNIST.unfinished" / "MNIST").mkdir(parents=True)  # by a process that was killed
     (left / "t10k-images-idx3-ubyte.gz").write_bytes(b"half of it")
-    monkeypatch.setattr(MNIST, "source", (fake_torchvision(fails=True), "host"))
-    assert load_dataset("mnist", "test").source == "synthetic"
+    monkeypatch.setattr(MNIST, "download_from", (fake_torchvision(fails=True), "host"))
+    assert load_dataset("mnist", "test").source == "sample"
     assert [path.name for path in lab.iterdir()] == [".MNIST.lock"]
-    monkeypatch.setattr(MNIST, "source", (fake_torchvision(fails=False), "host"))
+    monkeypatch.setattr(MNIST, "download_from", (fake_torchvision(fails=False), "host"))
     assert load_dataset("mnist", "test").source == "real"
     assert sorted(path.name for path in lab.iterdir()) == [".MNIST.lock", "MNIST", "cache"]
 
 
-def test_full_refuses_synthetic_data(use_profile):
+def test_full_refuses_the_sample(use_profile):
     use_profile("full")
     with pytest.raises(LabError, match="data/README.md"):
         load_dataset("cifar10")

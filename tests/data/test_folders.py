@@ -16,7 +16,6 @@ from vae_lib import load_dataset
 from vae_lib.checks import LabError
 from vae_lib.data import DATASETS, releases
 from vae_lib.data.decoding import decode_image, fit_images
-from vae_lib.data.drawn_faces import FACE_ATTRIBUTES
 from vae_lib.data.releases import CelebA
 
 # --- CelebA ---
@@ -211,8 +210,8 @@ def test_a_failing_google_drive_gives_the_manual_steps(lab, monkeypatch, capsys)
         raise GoogleDriveQuotaError("Too many users have viewed or downloaded this file recently.\nTry again later.")
 
     monkeypatch.setattr(releases, "reachable", lambda host: True)
-    monkeypatch.setattr(CelebA, "source", (fetch, "drive.google.com"))
-    assert load_dataset("celeba", "val").source == "synthetic"
+    monkeypatch.setattr(CelebA, "download_from", (fetch, "drive.google.com"))
+    assert load_dataset("celeba", "val").source == "sample"
     said = capsys.readouterr().out
     assert "Too many users" in said and "put celeba/ into" in said and "data/README.md" in said
     assert [path.name for path in lab.iterdir()] == [".celeba.lock"]
@@ -239,8 +238,11 @@ def test_ffhq_nested_folders_and_seeded_split(lab):
 
 def test_ffhq_is_optional_but_an_empty_folder_is_an_error(lab, use_profile, capsys):
     use_profile("full")
-    assert load_dataset("ffhq", "val").source == "synthetic"
-    assert "SYNTHETIC DATA instead of ffhq: there is no ffhq/" in capsys.readouterr().out
+    assert load_dataset("ffhq", "val").source == "sample"
+    assert (
+        "ffhq: the embedded sample of real images (data/sample) is used, since there is no ffhq/"
+        in capsys.readouterr().out
+    )
     (lab / "ffhq").mkdir(parents=True)
     with pytest.raises(LabError, match="holds no images"):
         load_dataset("ffhq")
@@ -335,12 +337,3 @@ def test_memory_stays_flat(tmp_path):
     out = subprocess.run([sys.executable, "-c", MEASURE], env=environment, capture_output=True, text=True, check=True)
     nbytes, grown = map(int, out.stdout.split("\n")[-2].split())
     assert nbytes > 330 and grown < 260
-
-
-def test_synthetic_faces_stand_in(use_profile):
-    use_profile("quick")
-    train = load_dataset("celeba")
-    assert train.source == "synthetic" and train.target_names == FACE_ATTRIBUTES
-    assert len(train) == 1_000 and len(load_dataset("ffhq", "test")) == 62
-    assert 0.4 < train.attribute("Smiling").float().mean() < 0.6
-    assert torch.equal(train.factors["smile"] > 0.5, train.attribute("Smiling"))

@@ -15,13 +15,13 @@ from vae_lib.storage.weights import read_tensors
 
 pytestmark = pytest.mark.slow
 
-# What a person does: a training, pictures of the trained and of a shipped model, a figure with drawn digits in it.
+# What a person does: a training, pictures of the trained and of a shipped model, a figure with drawn faces in it.
 WORK = """
 import sys
 import torch
 from vae_lib import plots
 from vae_lib.cli.parser import main
-from vae_lib.data.drawn import draw_digits
+from vae_lib.data.drawn_faces import draw_faces
 
 def vae(*arguments):
     if main(arguments):
@@ -32,7 +32,7 @@ vae("train", "--data", "mnist", "--model", "fc", "--hidden", "8", "--limit", "40
     "--out", f"{name}.safetensors")
 vae("generate", "--model", f"{name}.safetensors", "--samples", "4", "--out", f"{name}.png")
 vae("generate", "--model", "celeba64-conv", "--samples", "4", "--out", "faces.png")
-plots.show_images(torch.from_numpy(draw_digits(20, 0)[0]), "Digits × 20, β = 1").savefig("digits.png")
+plots.show_images(torch.from_numpy(draw_faces(20, 0)[0]), "Faces × 20, β = 1").savefig("drawn.png")
 """
 # Folders of fonts and the programs that list them are not there; matplotlib knows no font but its own.
 NO_FONTS = """
@@ -123,14 +123,14 @@ def test_a_terminal_without_the_letters_of_a_name(tmp_path, note):
 
 
 def test_one_thread_offline(ordinary, tmp_path, note):
-    """The lab profile, which would fetch real images, draws synthetic ones; one thread rounds as two do, nearly."""
-    sentence = "SYNTHETIC DATA instead of mnist"
+    """The lab profile, which would fetch real images, uses the sample; one thread rounds as two do, nearly."""
+    sentence = "mnist: the embedded sample of real images (data/sample) is used"
     note("one thread, offline, lab profile", 1, "the same pictures", sentence)
     said = work(tmp_path / "work", {"OMP_NUM_THREADS": "1", "VAE_PROFILE": "lab"}, OFFLINE)
     assert sentence in said and "cpu, 1 threads" in said
     _, record = trained(tmp_path / "work")
-    assert record["data"]["source"] == "synthetic" and record["data"]["train"] == 400
-    for name in ("faces.png", "digits.png"):
+    assert record["data"]["source"] == "sample" and record["data"]["train"] == 400
+    for name in ("faces.png", "drawn.png"):
         assert np.abs(pixels(tmp_path / "work" / name) - pixels(ordinary[0] / name)).max() <= 1, name
 
 

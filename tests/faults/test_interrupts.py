@@ -166,7 +166,7 @@ def constant_model(value):
     return model
 
 
-DATA = {"name": "constant", "source": "synthetic"}
+DATA = {"name": "constant", "source": "drawn"}
 
 
 def history_of(epochs):

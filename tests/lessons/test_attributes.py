@@ -36,7 +36,7 @@ MALE = FACE_ATTRIBUTES.index("Male")
 
 def faces(n, seed, **forced):
     images, targets, names, _ = draw_faces(n, seed, **VIEW, **forced)
-    return ImageDataset(torch.from_numpy(images), torch.from_numpy(targets), names, "celeba", "train", "synthetic")
+    return ImageDataset(torch.from_numpy(images), torch.from_numpy(targets), names, "faces", "train", "drawn")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_an_orthogonal_vector_has_lost_just_the_components():
 def test_one_sided_attributes_are_one_sentence(model, drawn, share):
     column = FACE_ATTRIBUTES.index("Smiling")
     some = drawn.select(drawn.targets[:, column] == int(share))
-    with pytest.raises(LabError, match=r"Smiling in synthetic celeba.* of .* images have the attribute; some must"):
+    with pytest.raises(LabError, match=r"Smiling in drawn faces.* of .* images have the attribute; some must"):
         attribute_vector(model, some, "Smiling")
     assert "Smiling" not in attribute_vectors(model, some.select(slice(200)))
 

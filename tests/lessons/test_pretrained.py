@@ -60,10 +60,10 @@ def test_quick_never_loads(shipped, tiny, use_profile, capsys):
 
 def test_lab_never_loads_what_does_not_match(shipped, tiny, capsys):
     content = pretrained_path("m").read_bytes()
-    fake = tiny.select(slice(None))
-    fake.source = "synthetic"
+    drawn = tiny.select(slice(None))
+    drawn.source = "drawn"
     cases = [
-        (fc, CONFIG, fake, "data source is 'synthetic' here and 'real' there"),
+        (fc, CONFIG, drawn, "data source is 'drawn' here and 'real' there"),
         (fc, dataclasses.replace(CONFIG, beta=2.0), tiny, "config beta is 2.0 here and 1.0 there"),
         (conv, CONFIG, tiny, "model class is 'ConvVAE' here and 'FCVAE' there"),
     ]
@@ -72,6 +72,20 @@ def test_lab_never_loads_what_does_not_match(shipped, tiny, capsys):
         said = capsys.readouterr().out
         assert reason in said and "m: trained on" in said and "loaded" not in said and record["profile"] == "lab"
     assert pretrained_path("m").read_bytes() == content
+
+
+def test_lab_loads_whichever_photographs_are_at_hand_and_says_so(shipped, tiny, use_profile, capsys):
+    sample = tiny.select(slice(20))
+    sample.source, sample.crop = "sample", 6
+    model, record = train_or_load("m", fc, CONFIG, sample, sample)
+    assert same_weights(model, shipped[0]) and record == shipped[1]
+    said = capsys.readouterr().out
+    assert "m: loaded, trained on real tiny" in said and "here: sample tiny, train: 20 images of 1x8x8" in said
+    train_or_load("m", fc, CONFIG, tiny, tiny)
+    assert "here:" not in capsys.readouterr().out
+    use_profile("full")
+    with pytest.raises(LabError, match="holds another run"):
+        train_or_load("m", fc, CONFIG, tiny.select(slice(20)), tiny)
 
 
 def test_a_new_field_at_its_default_keeps_the_shipped_weights(shipped, tiny, capsys):
@@ -109,14 +123,13 @@ def test_large_images_count_as_several(tiny, use_profile, monkeypatch):
     assert affordable(config, tiny).lr == 1e-3 < CONFIG.lr and affordable(CONFIG, tiny) == CONFIG
 
 
-def test_the_full_profile_ships_nothing_made_of_stand_ins(tiny, use_profile, monkeypatch):
-    fake = tiny.select(slice(None))
-    fake.source = "synthetic"
-    lab = dataclasses.replace(settings.PROFILES["lab"], images_per_training=64)
-    monkeypatch.setitem(settings.PROFILES, "lab", lab)
+@pytest.mark.parametrize("source", ["sample", "drawn"])
+def test_the_full_profile_ships_nothing_made_of_a_sample(tiny, use_profile, source):
+    part = tiny.select(slice(None))
+    part.source = source
     use_profile("full")
-    _, record = train_or_load("fake", fc, CONFIG, fake, fake)
-    assert len(record["history"]) == 1 < CONFIG.epochs
+    _, record = train_or_load("part", fc, CONFIG, part, part)
+    assert len(record["history"]) == CONFIG.epochs
     assert not settings.PRETRAINED_DIR.exists() and not settings.CHECKPOINT_DIR.exists()
 
 

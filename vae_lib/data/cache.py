@@ -46,7 +46,12 @@ def cached(variant, stamp, decode):
             "time; make room there, or let somebody who may write there load the dataset once.",
             stacklevel=2,
         )
-    images, targets, skipped = zip(*decode(0))
+    return joined(decode(0))
+
+
+def joined(blocks):
+    """Several Blocks as one, in memory."""
+    images, targets, skipped = zip(*blocks)
     return Block(np.concatenate(images), np.concatenate(targets), list(chain.from_iterable(skipped)))
 
 

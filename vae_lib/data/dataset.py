@@ -17,8 +17,8 @@ class ImageDataset(torch.utils.data.Dataset):
     target_names: tuple[str, ...]  # of each value of a target; of faces, of each attribute
     name: str
     split: str
-    source: str  # "real" or "synthetic"
-    factors: dict | None = None  # of synthetic images: what they were drawn from, each a tensor (N,)
+    source: str  # "real", "sample" (real images of data/sample) or "drawn"
+    factors: dict | None = None  # tensors (N,): what drawn images were drawn from; of the free faces, which person
     mapped_file: mmap.mmap | None = None  # in which `images` lie, if their pages are to be released
     crop: int | None = None  # side of the centre square, in pixels of the release; None for the dataset's default
 
@@ -50,8 +50,8 @@ class ImageDataset(torch.utils.data.Dataset):
 
     @property
     def label(self):
-        """For titles: 'cifar10' for the real set, 'synthetic cifar10 stand-in' otherwise."""
-        return self.name if self.source == "real" else f"synthetic {self.name} stand-in"
+        """For titles: 'cifar10' for the whole set, 'cifar10 (sample)' or 'faces (drawn)' otherwise."""
+        return self.name if self.source == "real" else f"{self.name} ({self.source})"
 
     @property
     def attribute_names(self):

@@ -1,12 +1,12 @@
-"""Procedural faces with attributes that are really drawn: the stand-in for CelebA and FFHQ (see drawn.py)."""
+"""Drawn faces, whose true factors are known: the same for a seed on every machine, with attributes really drawn."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
 import torch
 
 from vae_lib.checks import LabError, near_names
-from vae_lib.data.drawn import hue_to_rgb, to_uint8
 
 FACE_ATTRIBUTES = (
     *("Bangs", "Black_Hair", "Blond_Hair", "Bushy_Eyebrows", "Eyeglasses", "Male", "Mouth_Slightly_Open"),
@@ -49,7 +49,7 @@ def draw_faces(n, seed, size=64, crop=None, **forced):
     for start in range(0, n, chunk):
         part = slice(start, start + chunk)
         drawn = {name: torch.tensor(v[part], dtype=torch.float32)[:, None, None] for name, v in (factors | has).items()}
-        images[part] = to_uint8(draw_face(drawn, size, crop or 148))
+        images[part] = (draw_face(drawn, size, crop or 148).clamp(0, 1) * 255).round().to(torch.uint8)
     targets = np.stack([has[name] for name in FACE_ATTRIBUTES], axis=1).astype(np.int64)
     return images.numpy(), targets, FACE_ATTRIBUTES, factors
 
@@ -173,3 +173,9 @@ def blend(colours, position):
     first, second, third = colours[:, :, None, None]
     p = position[:, None]
     return torch.lerp(torch.lerp(first, second, p.clamp(0, 1)), third, (p - 1).clamp(0, 1))
+
+
+def hue_to_rgb(hue):
+    """A bright colour of each hue in [0, 1): (n, 1, 1) -> (n, 3, 1, 1)."""
+    phase = hue[:, None] + torch.tensor([0, 2 / 3, 1 / 3])[:, None, None]
+    return 0.55 + 0.4 * torch.cos(2 * math.pi * phase)

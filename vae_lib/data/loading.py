@@ -1,83 +1,89 @@
-"""load_dataset: from the name of a dataset to its images, real ones if the profile allows and the disk has them."""
+"""load_dataset: from a name to images, of the whole set where it can be had, else of the embedded sample."""
 
 import mmap
-from numbers import Integral
 
 import torch
 
 from vae_lib import settings
-from vae_lib.checks import LabError
-from vae_lib.data.cache import cached
+from vae_lib.checks import LabError, check_whole
+from vae_lib.data.cache import cached, joined
 from vae_lib.data.dataset import ImageDataset
-from vae_lib.data.releases import DATASETS, SPLITS, DataMissing, some
+from vae_lib.data.drawn_faces import draw_faces
+from vae_lib.data.releases import SPLITS, DataMissing, some
+from vae_lib.data.sample import DATASETS, EMBEDDED
 
 
 def load_dataset(name, split="train", size=None, crop=None, limit=None):
-    """An ImageDataset: name mnist | cifar10 | celeba | ffhq, split train | val | test.
+    """An ImageDataset: name mnist | cifar10 | celeba | ffhq | faces, split train | val | test.
 
     crop: side of the centre square to cut out first; size: side to resize to; limit: only the first `limit` images.
-    Defaults: MNIST and CIFAR-10 as released; CelebA the centre 148x148 resized to 64; FFHQ the whole square at 128.
-    Validation is every tenth image of the train split where the release has none (or, for part of CelebA, where no
-    official test image is there: then test is the official validation part, and a line says so).
-    Where the profile allows no real data, or in the lab profile none can be had, the images are synthetic: the
-    dataset says so in `source`, and the lab profile prints a banner with the reason. Nobody is required to have FFHQ.
+    Defaults: MNIST and CIFAR-10 as released; CelebA and faces the centre 148x148 resized to 64; FFHQ the whole square
+    at 128. Validation is every tenth image of the train split where the release has none (or, for part of CelebA, where
+    no official test image is there: then test is the official validation part, and a line says so).
+    Where the profile uses no other data, or in the lab profile none can be had, the images are those of data/sample: of
+    MNIST and CIFAR-10 a part, instead of CelebA and FFHQ the free faces, and then a line says so. `source` is "real" or
+    "sample". The full profile needs the whole sets, but not FFHQ. "faces" are the free faces in every profile.
     Raises LabError for an unknown name or split, a bad size, or files that are there but damaged.
     """
     if name not in DATASETS:
         raise LabError(f"Unknown dataset {name!r}; choose one of {', '.join(DATASETS)}.")
     if split not in SPLITS:
         raise LabError(f"Unknown split {split!r} of {name}; choose one of {', '.join(SPLITS)}.")
-    for argument, value, least in (("size", size, 2), ("crop", crop, 1), ("limit", limit, 1)):
-        if value is not None and (not isinstance(value, Integral) or value < least):
-            raise LabError(f"{argument}={value!r} for {name}: give a whole number of at least {least}, or None.")
-    size, crop, limit = (None if value is None else int(value) for value in (size, crop, limit))
-    release = DATASETS[name]
-    size, crop = size or release.size, crop or release.crop
-    if settings.PROFILE.real_data == "never":
-        dataset = draw_synthetic(name, split, size, crop)
-    else:
-        try:
-            dataset = load_real(name, split, size, crop)
-        except DataMissing as missing:
-            if settings.PROFILE.real_data == "required" and release.required:
-                raise
-            line = "=" * 100
-            say_once(f"{line}\nSYNTHETIC DATA instead of {name}: {missing}\n{line}")
-            dataset = draw_synthetic(name, split, size, crop)
-    dataset.crop = None if crop == release.crop else crop
+    size, crop, limit = (
+        None if value is None else check_whole(argument, value, least)
+        for argument, value, least in (("size", size, 2), ("crop", crop, 1), ("limit", limit, 1))
+    )
+    release, files, stamp = find(name)
+    dataset = read(release, files, stamp, split, size or release.size, crop or release.crop)
+    dataset.crop = None if crop in (None, release.crop) else crop
+    if release.source == "sample" and settings.PROFILE.sample_images:
+        n = settings.PROFILE.sample_images[split] * min(1, (64 / dataset.image_shape[1]) ** 3)
+        dataset = dataset.select(slice(max(1, round(n))))
     return dataset if limit is None else dataset.select(slice(limit))
 
 
-def load_real(name, split, size, crop):
-    """The real images of a dataset, through the cache. DataMissing if they cannot be had."""
+def find(name):
+    """The release to read for the name of a dataset: -> (release, its files, their stamp). DataMissing if the profile
+    requires what cannot be had."""
     release = DATASETS[name]
-    files, stamp = release.files()
+    if settings.PROFILE.real_data != "never":
+        try:
+            return release, *release.files()
+        except DataMissing as missing:
+            if settings.PROFILE.real_data == "required" and release.required:
+                raise
+            say_once(f"{name}: the embedded sample of real images (data/sample) is used, since {missing}")
+    return EMBEDDED[name], *EMBEDDED[name].files()
+
+
+def read(release, files, stamp, split, size, crop):
+    """The images of a split, through the cache; those of the sample are few, and decoded anew."""
     chosen, notes = release.split(files, split)
     if not chosen:
         raise LabError(" ".join([f"{release.root} holds no image for the {split} split; add some.", *notes]))
-    variant = f"{name}-{split}-{size or 'full'}-{crop or 'whole'}"
-    images, targets, skipped = cached(variant, stamp, lambda start: release.decode(chosen, size, crop, start))
+    if release.source == "sample":
+        images, targets, skipped = joined(release.decode(chosen, size, crop, 0))
+    else:
+        variant = f"{release.name}-{split}-{size or 'full'}-{crop or 'whole'}"
+        images, targets, skipped = cached(variant, stamp, lambda start: release.decode(chosen, size, crop, start))
     if skipped:
         n = len(images) + len(skipped)
-        notes.append(f"{name}, {split}: {len(skipped):,} of {n:,} files skipped: {some(skipped, '; ')}.")
+        notes.append(f"{release.name}, {split}: {len(skipped):,} of {n:,} files skipped: {some(skipped, '; ')}.")
     for note in notes:
         say_once(note)
+    factors = {} if skipped else {key: torch.from_numpy(value) for key, value in release.factors(chosen).items()}
     mapped_file = images.base if release.is_large and isinstance(images.base, mmap.mmap) else None
     images, targets = torch.from_numpy(images), torch.from_numpy(targets)
-    return ImageDataset(images, targets, release.target_names, name, split, "real", mapped_file=mapped_file)
+    about = release.target_names, release.name, split, release.source
+    return ImageDataset(images, targets, *about, factors, mapped_file)
 
 
-def draw_synthetic(name, split, size, crop):
-    """The synthetic stand-in of a dataset; the three splits come from three seeds.
-
-    Images above 64x64 are fewer (an eighth for twice the side), so that a lesson on them stays short.
-    """
-    n = max(1, round(settings.PROFILE.synthetic_sizes[split] * min(1, (64 / (size or 32)) ** 3)))
-    images, targets, names, factors = DATASETS[name].draw(n, SPLITS.index(split), size, crop)
-    factors = {key: torch.from_numpy(value) for key, value in factors.items()}
-    targets = torch.from_numpy(targets)
+def load_drawn_faces(size=64, crop=None):
+    """Drawn faces, whose true factors are known (drawn_faces.py), as many as the profile says: an ImageDataset."""
+    images, targets, names, factors = draw_faces(settings.PROFILE.drawn_images, 0, size, crop)
     images = torch.from_numpy(images.copy())  # whoever changes them leaves those of the next call alone
-    return ImageDataset(images, targets, names, name, split, "synthetic", factors)
+    factors = {key: torch.from_numpy(value) for key, value in factors.items()}
+    return ImageDataset(images, torch.from_numpy(targets), names, "faces", "train", "drawn", factors)
 
 
 _said = set()

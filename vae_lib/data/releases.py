@@ -1,14 +1,13 @@
 """The datasets as they are released: one class each, which knows where its files lie and what is in them.
 
 To add one, write a class with the attributes and methods of Release (ArrayRelease and FolderRelease have most of them)
-and put it into DATASETS, below. To read another layout of one, add its folder to `layouts`, and a case to `read`.
+and put it into PUBLISHED, below. To read another layout of one, add its folder to `layouts`, and a case to `read`.
 """
 
 import gzip
 import hashlib
 import os
 import socket
-import sys
 import threading
 import zipfile
 import zlib
@@ -19,14 +18,12 @@ from pathlib import PurePath
 import numpy as np
 import torch
 import torchvision
-from tqdm import tqdm
 
 from vae_lib import settings
 from vae_lib.checks import LabError
 from vae_lib.data.cache import Block, make_once
 from vae_lib.data.decoding import SUFFIXES, decode_files, fit_images, is_image_name
-from vae_lib.data.drawn import draw_digits, draw_objects
-from vae_lib.data.drawn_faces import draw_faces
+from vae_lib.engine.progress import progress_bar
 from vae_lib.storage.files import reading, writing
 
 SPLITS = ("train", "val", "test")
@@ -46,12 +43,14 @@ class Release:
     split(files, split) -> (what decode needs for a split, sentences that a user must know).
     decode(chosen, size, crop, start) yields the images of a split as Blocks, from number `start` on, with one image at
         least. LabError for damaged files.
-    draw(n, seed, size, crop), in place of these, draws n images (see drawn.py).
+    factors(chosen), what else is known about each image.
     """
 
+    name = None  # for load_dataset
     layouts = ()  # pairs (folder of DATA_DIR, the names that must be in it); the first that is there is read
     suffixes = ("",)  # that may follow these names, in order of preference
-    source = None  # torchvision's class and the host for a download, which makes the last layout
+    source = "real"  # of its images: "real", or "sample" for those in the repository
+    download_from = None  # torchvision's class and the host for a download, which makes the last layout
     target_names = ()
     size = crop = None  # what size=None and crop=None of load_dataset mean
     required = True  # by the full profile
@@ -72,9 +71,13 @@ class Release:
             raise LabError(f"{folder} has no {some(missing)}: complete it as data/README.md shows, or delete it.")
         return [paths[0] for paths in found]
 
+    def factors(self, chosen):
+        """What else is known about each image of a split: {name: numbers (N,)}."""
+        return {}
+
     def download(self):
         """Fetch it with torchvision, all or nothing; DataMissing, within seconds, where there is no network."""
-        dataset_class, host = self.source
+        dataset_class, host = self.download_from
         folder, where = self.layouts[-1][0].split("/")[0], settings.DATA_DIR
         how = f"put {folder}/ into {where} as data/README.md shows, or set VAE_DATA_DIR"
         if not reachable(host):
@@ -150,20 +153,16 @@ class ArrayRelease(Release):
         for block in blocks(start, len(images), images.shape[1] * (size or images.shape[2]) ** 2):
             yield Block(fit_images(images[block], size, crop).numpy(), targets[block], [])
 
-    def draw(self, n, seed, size, crop):
-        images, *others = self.draw_whole(n, seed)
-        return fit_images(torch.from_numpy(images), size, crop).numpy(), *others
-
 
 class MNIST(ArrayRelease):
     """LeCun et al. 1998: idx files, in torchvision's layout."""
 
+    name = "mnist"
     stems = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
     layouts = (("MNIST/raw", [f"{stem}-ubyte" for stem in stems]),)
     suffixes = (".gz", "")
-    source = torchvision.datasets.MNIST, "ossci-datasets.s3.amazonaws.com"
+    download_from = torchvision.datasets.MNIST, "ossci-datasets.s3.amazonaws.com"
     target_names = tuple("0123456789")
-    draw_whole = staticmethod(draw_digits)
 
     def read(self, paths, part):
         paths = paths[:2] if part == "train" else paths[2:]
@@ -200,14 +199,14 @@ def read_idx(path):
 class CIFAR10(ArrayRelease):
     """Krizhevsky 2009: the official binary release, or torchvision's pickles."""
 
+    name = "cifar10"
     batches = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
     layouts = (
         ("cifar-10-batches-bin", [f"{batch}.bin" for batch in batches]),
         ("cifar-10-batches-py", [*batches, "batches.meta"]),
     )
-    source = torchvision.datasets.CIFAR10, "www.cs.toronto.edu"
+    download_from = torchvision.datasets.CIFAR10, "www.cs.toronto.edu"
     target_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-    draw_whole = staticmethod(draw_objects)
 
     def read(self, paths, part):
         if paths[0].suffix == ".bin":
@@ -242,7 +241,6 @@ class FolderRelease(Release):
 
     is_large = True
     sides = None  # width and height that every image must have
-    draw = staticmethod(draw_faces)
 
     @property
     def root(self):
@@ -257,7 +255,7 @@ class FolderRelease(Release):
         if crop is not None and self.sides is not None and crop > min(self.sides):
             raise LabError(f"crop={crop} is larger than the images of {self.sides[1]}x{self.sides[0]} pixels.")
         targets, usable = self.read_targets(names), start > 0
-        with progress_bar(f"decoding {self.layouts[0][0]}", total=len(names), initial=start) as bar:
+        with progress_bar(len(names), f"decoding {self.name}", start) as bar:
             for part in blocks(start, len(names), 3 * size**2):
                 block = decode_files(self.root, names[part], targets[part], size, crop, self.sides)
                 bar.update(len(names[part]))
@@ -265,11 +263,6 @@ class FolderRelease(Release):
                 yield block
         if not usable:
             raise LabError(f"None of the {len(names):,} files in {self.root} is usable: {block.skipped[0]}.")
-
-
-def progress_bar(what, items=None, **others):
-    """A bar that counts images."""
-    return tqdm(items, what, unit=" images", mininterval=1, file=sys.stdout, **others)
 
 
 def scan(root):
@@ -297,6 +290,7 @@ def every_tenth(names):
 class FFHQ(FolderRelease):
     """Karras et al. 2019, or any other folder of images, however nested."""
 
+    name = "ffhq"
     layouts = (("ffhq", ()),)
     size = 128
     required = False
@@ -321,8 +315,9 @@ class FFHQ(FolderRelease):
 class CelebA(FolderRelease):
     """Liu et al. 2015, all images or some of them: img_align_celeba/, list_attr_celeba.txt, list_eval_partition.txt."""
 
+    name = "celeba"
     layouts = (("celeba", ("img_align_celeba", "list_attr_celeba.txt", "list_eval_partition.txt")),)
-    source = torchvision.datasets.CelebA, "drive.google.com"
+    download_from = torchvision.datasets.CelebA, "drive.google.com"
     size, crop, sides = 64, 148, (178, 218)
     n_images = 202_599
 
@@ -395,8 +390,10 @@ def unpack(archive, folder):
             if not members:
                 raise ValueError("it holds no images")
             (temporary / folder.name).mkdir(parents=True)
-            for name, member in progress_bar(f"unpacking {archive.name}", members.items()):
-                (temporary / folder.name / name).write_bytes(file.read(member))
+            with progress_bar(len(members), f"unpacking {archive.name}") as bar:
+                for name, member in members.items():
+                    (temporary / folder.name / name).write_bytes(file.read(member))
+                    bar.update()
 
     try:
         with writing(folder):
@@ -432,4 +429,4 @@ def read_rows(path, names, columns, allowed):
     return rows
 
 
-DATASETS = {"mnist": MNIST(), "cifar10": CIFAR10(), "celeba": CelebA(), "ffhq": FFHQ()}
+PUBLISHED = {release.name: release for release in (MNIST(), CIFAR10(), CelebA(), FFHQ())}

@@ -1,4 +1,4 @@
-"""The bar of a training."""
+"""The bar of whatever takes long."""
 
 import sys
 
@@ -6,13 +6,15 @@ from tqdm import tqdm
 
 
 def progress_bar(images, name, done=0, disable=False):
-    """A bar that counts images, redrawn at most once a second: nbval fails a cell that prints without a pause."""
+    """A bar that counts images: it comes after a second, is redrawn at most once a second (nbval fails a cell that
+    prints without a pause), and is gone at the end."""
     return tqdm(
         total=images,
         initial=done,
         desc=name,
         unit=" images",
         unit_scale=True,
+        delay=1,
         mininterval=1,
         file=sys.stdout,  # Jupyter paints stderr red
         leave=False,

@@ -30,12 +30,16 @@ def describe_run(model, train, val, config):
     return json.loads(json.dumps({"config": asdict(config), "model": model.config, "data": data}))
 
 
-def difference(run, record):
-    """The first thing in which a run and a record differ, in words; None if nothing does."""
+def difference(run, record, any_images=False):
+    """The first thing in which a run and a record differ, in words; None if nothing does.
+
+    any_images: what only says which images were at hand does not count.
+    """
+    of_images = {"name", "source", "train", "val", "crop", "attributes"} if any_images else set()
     for part in ("data", "config", "model"):
         ours, theirs = run[part], record.get(part, {})
         for key in ours | theirs:
-            if ours.get(key) != theirs.get(key):
+            if key not in of_images and ours.get(key) != theirs.get(key):
                 return f"{part} {key} is {ours.get(key)!r} here and {theirs.get(key)!r} there"
     return None
 

@@ -1,0 +1,94 @@
+"""The embedded sample: what lies in data/sample, whole, balanced, aligned, and free of people in two splits."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vae_lib import load_dataset, settings
+from vae_lib.checks import LabError
+from vae_lib.data import DATASETS
+
+SIZES = {"mnist": (2_000, 500, 1_000), "cifar10": (1_000, 250, 1_000), "celeba": (485, 54, 204), "ffhq": (387, 44, 108)}
+SPLITS = ("train", "val", "test")
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_every_split_is_there_and_no_image_is_in_two(lab, name):
+    splits = [load_dataset(name, split) for split in SPLITS]
+    assert tuple(map(len, splits)) == SIZES[name] and {split.source for split in splits} == {"sample"}
+    images = torch.cat([split.images for split in splits]).flatten(1)
+    assert len(torch.unique(images, dim=0)) == len(images)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_sheets_are_balanced_and_cut_where_images_meet(lab, name):
+    test = load_dataset(name, "test")
+    assert torch.bincount(test.targets).tolist() == [100] * 10
+    with Image.open(settings.SAMPLE_DIR / name / "test.png") as sheet:
+        side = sheet.width // 50
+        tile = np.asarray(sheet.crop((7 * side, 3 * side, 8 * side, 4 * side))).reshape(side, side, -1)
+    assert np.array_equal(test.images[157], tile.transpose(2, 0, 1)) and test.targets[157] == 7
+
+
+def test_digits_are_those_that_the_shipped_classes_say(lab):
+    """The mean of a class of the training images is nearest to most test images of that class: labels are right."""
+    train, test = (load_dataset("mnist", split) for split in ("train", "test"))
+    means = torch.stack([train.images[train.targets == k].float().mean(dim=0) for k in range(10)])
+    distances = (test.images.float()[:, None] - means).square().flatten(2).sum(dim=2)
+    assert (distances.argmin(dim=1) == test.targets).float().mean() > 0.75
+
+
+def test_people_are_in_one_split_and_only_those_of_london_are_tested(lab):
+    people = [set(load_dataset("faces", split).factors["person"].tolist()) for split in SPLITS]
+    assert [len(group) for group in people] == [485, 54, 102] and len(set.union(*people)) == 641
+    test = load_dataset("faces", "test")
+    assert test.attribute("Smiling").tolist() == [False, True] * 102
+    person = test.factors["person"]
+    assert torch.equal(person[::2], person[1::2]) and not test.attribute("Eyeglasses").any()
+
+
+def test_the_list_and_the_files_agree():
+    with open(settings.SAMPLE_DIR / "faces.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    root = settings.SAMPLE_DIR / "faces"
+    assert sorted(row["file"] for row in rows) == sorted(str(p.relative_to(root)) for p in root.rglob("*.jpg"))
+    assert {row[name] for row in rows for name in DATASETS["faces"].target_names} == {"0", "1"}
+
+
+def test_pupils_are_where_celeba_has_them(lab):
+    """On average over the London faces, the darkest spots of the upper half of the face are at the two places."""
+    faces = load_dataset("faces", "test", size=148).images.float().mean(dim=(0, 1))
+    for x in (69.5 - 15, 107.5 - 15):
+        part = faces[67:88, round(x) - 10 : round(x) + 11]
+        row, column = divmod(part.argmin().item(), 21)
+        assert abs(row + 67 - 77) <= 2 and abs(column + round(x) - 10 - x) <= 2
+
+
+def test_the_sample_is_small_and_no_pickle():
+    files = [path for path in settings.SAMPLE_DIR.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert sum(path.stat().st_size for path in files) < 12 * 2**20
+    assert {path.suffix for path in files} == {".png", ".jpg", ".csv", ".md", ".py"}
+
+
+@pytest.mark.parametrize("damage", ["cut off", "absent", "no picture"])
+def test_a_damaged_sample_is_one_sentence(lab, tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(settings, "SAMPLE_DIR", tmp_path / "sample")
+    shutil.copytree(settings.REPOSITORY / "data" / "sample" / "mnist", tmp_path / "sample" / "mnist")
+    path = tmp_path / "sample" / "mnist" / "val.png"
+    if damage == "absent":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:9_000] if damage == "cut off" else b"<html>")
+    with pytest.raises(LabError, match=r"val\.png") as caught:
+        load_dataset("mnist", "val")
+    assert "\n" not in str(caught.value)
+
+
+def test_quick_takes_a_part_of_it(use_profile):
+    use_profile("quick")
+    assert [len(load_dataset("mnist", split)) for split in SPLITS] == [1_000, 250, 500]
+    assert len(load_dataset("celeba", "train", size=128, crop=128)) == 125

@@ -1,0 +1,113 @@
+"""The embedded sample: real images that lie in the repository, for every dataset that is not on disk.
+
+data/sample/README.md says where they come from, and how the files were made.
+"""
+
+import csv
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vae_lib import settings
+from vae_lib.checks import LabError
+from vae_lib.data import releases
+from vae_lib.data.cache import Block
+from vae_lib.data.decoding import fit_images
+from vae_lib.data.releases import CIFAR10, FFHQ, MNIST, PUBLISHED, FolderRelease, Release
+from vae_lib.storage.files import reading
+
+
+class Sheets(Release):
+    """A PNG for each split, of small square images, 50 in a row. Image number i, row by row, is of class i % 10."""
+
+    source = "sample"
+    columns = 50
+
+    def __init__(self, name, target_names):
+        self.name, self.target_names = name, target_names
+
+    @property
+    def root(self):
+        """The folder of the sheets."""
+        return settings.SAMPLE_DIR / self.name
+
+    def files(self):
+        return {split: self.root / f"{split}.png" for split in releases.SPLITS}, None
+
+    def split(self, files, split):
+        return files[split], []
+
+    def decode(self, path, size, crop, start):
+        try:
+            with Image.open(path) as sheet:
+                side, channels = sheet.width // self.columns, len(sheet.getbands())
+                tiles = np.asarray(sheet).reshape(-1, side, self.columns, side, channels)
+        except Exception as error:  # a decoder may raise anything on a damaged file
+            raise LabError(f"{path} is no whole sheet of images ({error}); restore it with git.") from None
+        images = tiles.transpose(0, 2, 4, 1, 3).reshape(-1, channels, side, side)[start:]
+        targets = np.arange(start, start + len(images)) % 10
+        yield Block(fit_images(torch.from_numpy(images), size, crop).numpy(), targets, [])
+
+
+class FreeFaces(FolderRelease):
+    """Photographs in CelebA's frame, with four of its attributes, and who is shown.
+
+    Train and val are official portraits of the US Congress, one a person. Test is the Face Research Lab London Set: 102
+    people, neutral and smiling, who agreed to be shown "in their original or altered forms": only they are edited.
+    """
+
+    source, name = "sample", "faces"
+    size, crop, sides = 64, 148, (178, 218)
+    target_names = ("Smiling", "Eyeglasses", "Male", "Young")
+
+    @property
+    def root(self):
+        return settings.SAMPLE_DIR / "faces"
+
+    def rows(self):
+        """The rows of faces.csv, by the names of the files."""
+        path = self.root.with_suffix(".csv")
+        with reading(path), open(path, newline="", encoding="utf-8") as file:
+            return {row["file"]: row for row in csv.DictReader(file)}
+
+    def files(self):
+        return list(self.rows()), None
+
+    def split(self, files, split):
+        train, val = releases.every_tenth([name for name in files if name.startswith("congress/")])
+        test = [name for name in files if name.startswith("london/")]
+        return {"train": train, "val": val, "test": test}[split], []
+
+    def read_targets(self, names):
+        rows = self.rows()
+        return np.array([[int(rows[name][attribute]) for attribute in self.target_names] for name in names], np.int64)
+
+    def factors(self, names):
+        person = {name: row["person"] for name, row in self.rows().items()}
+        number = {name: k for k, name in enumerate(dict.fromkeys(person.values()))}
+        return {"person": np.array([number[person[name]] for name in names])}
+
+
+class Portraits(FFHQ):
+    """The portraits of the US Congress, read as any other folder of photographs is."""
+
+    source, name = "sample", "portraits"
+
+    @property
+    def root(self):
+        return settings.SAMPLE_DIR / "faces" / "congress"
+
+    def find(self):
+        """Nothing is to be fetched."""
+
+
+FACES = FreeFaces()
+DATASETS = PUBLISHED | {"faces": FACES}
+EMBEDDED = {
+    "mnist": Sheets("mnist", MNIST.target_names),
+    "cifar10": Sheets("cifar10", CIFAR10.target_names),
+    "celeba": FACES,
+    "ffhq": Portraits(),
+    "faces": FACES,
+}
