@@ -14,14 +14,20 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 COLUMNS, QUALITY = 50, 75  # of the sheets, of JPEG
+OFFSET = 0.625  # of 40 tried, the one with which the shipped models' test losses keep the order of the whole sets best
 COUNTS = {"mnist": {"train": 2_000, "val": 500, "test": 1_000}, "cifar10": {"train": 1_000, "val": 250, "test": 1_000}}
 SIZE, PUPILS = (178, 218), ((69.5, 112), (107.5, 112))  # CelebA's frame, and where the pupils are in it
 
 
 def balanced(targets, n):
-    """n indices, as many of each of ten classes, spread evenly over the set: number i is of class i % 10."""
+    """n indices, as many of each of ten classes: number i is of class i % 10.
+
+    Of each class the first one, and others spread evenly over the set.
+    """
+    steps = np.arange(n // 10) + OFFSET
+    steps[0] = 0
     members = [np.flatnonzero(targets == k) for k in range(10)]
-    chosen = [of_class[np.arange(n // 10) * len(of_class) // (n // 10)] for of_class in members]
+    chosen = [of_class[(steps * len(of_class) / len(steps)).astype(int)] for of_class in members]
     return np.stack(chosen, axis=1).reshape(-1)
 
 
