@@ -17,7 +17,8 @@ os.environ["PATH"] = (
 )
 RELEASE = REPOSITORY / "build" / "release"
 STEMS = sorted(path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb"))  # each notebook is an assignment
-SHARED = ("vae_lib", "data/README.md", "data/pretrained", "requirements.txt", "pyproject.toml", "setup.py", "LICENSE")
+SHARED = ("vae_lib", "data/README.md", "data/sample", "data/pretrained", "LICENSE")
+SHARED += ("requirements.txt", "pyproject.toml", "setup.py")
 
 
 def nbgrader():

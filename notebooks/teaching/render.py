@@ -6,9 +6,11 @@ outputs depend on, so that a test can tell when they are stale.
 
 import ast
 import hashlib
+import json
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -18,17 +20,32 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from vae_lib.settings import REPOSITORY
 from vae_lib.storage.files import replacing
 
+HERE = Path(__file__).resolve().parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 WIDGET = "application/vnd.jupyter.widget-view+json"
+WATCH = "import sys; sys.path.append({library!r}); import photographs; photographs.watch({report!r})"
 HIDDEN_TESTS = re.compile(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS", re.DOTALL)
 
 
 def render(path):
-    """Execute one notebook from a fresh kernel, in its folder, and write it back with its outputs."""
+    """Execute one notebook from a fresh kernel, in its folder, and write it back with its outputs.
+
+    What photographs.py has seen is noted in its metadata; CellExecutionError if that was a photograph of CelebA.
+    """
     notebook = nbformat.read(path, as_version=4)
-    resources = {"metadata": {"path": str(path.parent)}}
-    client = NotebookClient(notebook, timeout=None, resources=resources, record_timing=False, store_widget_state=False)
-    client.execute()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "pictures.json"
+        watch = WATCH.format(library=str(HERE), report=str(report))
+        client = NotebookClient(
+            notebook,
+            timeout=None,
+            resources={"metadata": {"path": str(path.parent)}},
+            record_timing=False,
+            store_widget_state=False,
+            on_notebook_start=lambda notebook: client.kc.execute(watch, silent=True, store_history=False),
+        )
+        client.execute()
+        notebook.metadata["vae_lab"] = {"pictures": json.loads(report.read_text())}
     notebook, _ = CoalesceStreamsPreprocessor().preprocess(notebook, {})  # of a progress bar, keep the last state
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -40,7 +57,7 @@ def render(path):
 def stamp(path):
     """Note in a rendered notebook what its outputs were made from."""
     notebook = nbformat.read(path, as_version=4)
-    notebook.metadata["vae_lab"] = {"rendered_from": fingerprint(notebook)}
+    notebook.metadata["vae_lab"]["rendered_from"] = fingerprint(notebook)
     write(notebook, path)
 
 
