@@ -8,7 +8,7 @@ import torch
 
 from report import ANSWERS, FAULTS, fault_table, is_whole_suite, noted_faults, put_between_marks
 from vae_lib import settings
-from vae_lib.data import ImageDataset, loading
+from vae_lib.data import ImageDataset, loading, releases
 
 
 def pytest_configure(config):
@@ -40,6 +40,7 @@ def own_folders(tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "CHECKPOINT_DIR", tmp_path / "checkpoints")
     monkeypatch.setattr(settings, "FIGURES_DIR", tmp_path / "figures")
     monkeypatch.setattr(loading, "_said", set())
+    monkeypatch.setattr(releases, "_unreachable", set())
 
 
 @pytest.fixture(autouse=True)

@@ -142,7 +142,7 @@ def test_lab_falls_back_fast_and_says_why(lab, capsys, network_calls):
     said = capsys.readouterr().out
     assert dataset.source == "sample" and said.count("mnist: the embedded sample of real images") == 1
     assert "cannot be reached" in said and "data/README.md" in said
-    assert network_calls
+    assert len(network_calls) == 1  # not for every split
 
 
 def test_a_network_that_drops_packets_costs_seconds(monkeypatch):

@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from vae_lib import load_dataset, settings
+from vae_lib import load_dataset, load_pretrained, settings
 from vae_lib.checks import LabError
 from vae_lib.data import DATASETS
+from vae_lib.evaluation import per_image
 
 SIZES = {"mnist": (2_000, 500, 1_000), "cifar10": (1_000, 250, 1_000), "celeba": (485, 54, 204), "ffhq": (387, 44, 108)}
 SPLITS = ("train", "val", "test")
@@ -40,6 +41,27 @@ def test_digits_are_those_that_the_shipped_classes_say(lab):
     means = torch.stack([train.images[train.targets == k].float().mean(dim=0) for k in range(10)])
     distances = (test.images.float()[:, None] - means).square().flatten(2).sum(dim=2)
     assert (distances.argmin(dim=1) == test.targets).float().mean() > 0.75
+
+
+FAMILIES = [
+    [f"cifar10-conv-{name}" for name in ("best", "p1", "p2", "p3")],  # in the order of the whole test set
+    [f"cifar10-fc-{name}" for name in ("p2", "p3", "p1")],
+    [f"mnist-ae-z{size}" for size in (100, 50, 20, 10, 5, 2)],
+    ["mnist-vae-z10", "mnist-vae-z5", "mnist-vae-z2"],  # 20, 50 and 100 agree within their errors on the whole set, too
+]
+
+
+@pytest.mark.parametrize("names", FAMILIES, ids=lambda names: names[0])
+def test_shipped_models_do_on_the_sample_as_on_the_whole_test_set(lab, names, monkeypatch):
+    """Their losses lie within three standard errors of the shipped records', and in the same order."""
+    monkeypatch.setattr(settings, "PRETRAINED_DIR", settings.REPOSITORY / "data" / "pretrained")
+    test, means = load_dataset(names[0].split("-")[0], "test"), []
+    for name in names:
+        model, record = load_pretrained(name)
+        losses = torch.stack(per_image(model, test, sample=True)).sum(dim=0)
+        means.append(losses.mean().item())
+        assert abs(means[-1] - record["test"]["one_sample"][0]) < 3 * losses.std() / len(losses) ** 0.5
+    assert means == sorted(means)
 
 
 def test_people_are_in_one_split_and_only_those_of_london_are_tested(lab):

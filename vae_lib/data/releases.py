@@ -80,7 +80,8 @@ class Release:
         dataset_class, host = self.download_from
         folder, where = self.layouts[-1][0].split("/")[0], settings.DATA_DIR
         how = f"put {folder}/ into {where} as data/README.md shows, or set VAE_DATA_DIR"
-        if not reachable(host):
+        if host in _unreachable or not reachable(host):
+            _unreachable.add(host)
             raise DataMissing(f"there is no {folder}/ in {where}, and {host} cannot be reached; {how}.")
         print(f"Downloading {folder}/ from {host} ...")
         previous = socket.getdefaulttimeout()
@@ -108,6 +109,9 @@ def blocks(start, n, image_bytes):
 def some(names, separator=", ", n=3):
     """The first few names, for a sentence."""
     return separator.join(names[:n]) + (f"{separator}..." if len(names) > n else "")
+
+
+_unreachable = set()  # hosts; within a session none is tried twice, since a network that drops packets costs seconds
 
 
 def reachable(host, seconds=3):
