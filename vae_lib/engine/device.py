@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from vae_lib import settings
-from vae_lib.engine.layers import faster, restore
+from vae_lib.engine.layers import faster, give_back
 
 
 def has_fast_bfloat16():
@@ -47,7 +47,7 @@ def model_on_device(model, precision="float32"):
         with in_bfloat16(model) if bfloat16 else nullcontext():
             yield model
     finally:
-        restore(model.modules())  # Ctrl-C in a `forward` is no error to torch
+        give_back(model.modules())  # Ctrl-C in a `forward` is no error to torch
         model.to(own_device)
 
 

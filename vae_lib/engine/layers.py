@@ -45,10 +45,11 @@ def faster(model):
     """Let the parts of a model (encoder, decoder) exchange such layers on the way into `forward`, and back on the way
     out, also after an error: -> the model."""
     for part in model.children():
-        layers = [layer for layer in part.modules() if faster_form(layer) is not None]
-        if layers and not any(getattr(hook, "func", None) is exchange for hook in part._forward_pre_hooks.values()):
+        if any(getattr(hook, "func", None) is exchange for hook in part._forward_pre_hooks.values()):
+            continue
+        if layers := [layer for layer in part.modules() if faster_form(layer) is not None]:
             part.register_forward_pre_hook(partial(exchange, layers))
-            part.register_forward_hook(partial(restore, layers), always_call=True)
+            part.register_forward_hook(partial(give_back, layers), always_call=True)
     return model
 
 
@@ -59,7 +60,7 @@ def exchange(layers, *_):
             layer.__class__ = form
 
 
-def restore(layers, *_):
+def give_back(layers, *_):
     """Give torch's own classes back."""
     for layer in layers:
         if type(layer) in (AddBiasLast, ToImage, NormaliseAny):
