@@ -19,6 +19,7 @@ from vae_lib.classifier import (
     reconstructions,
     with_reconstructions,
 )
+from vae_lib.data.loading import say_once
 from vae_lib.engine.device import keep_freed_memory, model_on_device
 from vae_lib.engine.layers import faster
 from vae_lib.evaluation import evaluate
@@ -110,8 +111,9 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
     run = describe_run(model, train, val, config)
     found = load_if_same(path, run, train, repeats, test is not None)
     if found is not None:
-        here = f"; here: {train!r} (another name trains on them)" if difference(run, found[1]) else ""
-        print(f"{name}: loaded, trained on {summary(found[1])}{here}")
+        print(f"{name}: loaded, trained on {summary(found[1])}")
+        if difference(run, found[1]):
+            say_once(f"What lies here is {train!r}; a model of another name trains on it.")
         return found
     config = affordable(config, train)
     checkpoint = settings.CHECKPOINT_DIR / f"{name}.safetensors" if ships_results(train) else None
