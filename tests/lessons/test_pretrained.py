@@ -80,7 +80,7 @@ def test_lab_loads_whichever_photographs_are_at_hand_and_says_so(shipped, tiny, 
     model, record = train_or_load("m", fc, CONFIG, sample, sample)
     assert same_weights(model, shipped[0]) and record == shipped[1]
     said = capsys.readouterr().out
-    assert "m: loaded, trained on real tiny" in said and "What lies here is sample tiny, train: 20 images of 1x8x8; a model of another" in said
+    assert "m: loaded, trained on real tiny" in said and "What lies here is sample tiny, train: 20 images" in said
     train_or_load("m", fc, CONFIG, tiny, tiny)
     assert "What lies here" not in capsys.readouterr().out
     use_profile("full")
