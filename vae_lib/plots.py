@@ -93,7 +93,8 @@ def show_rows(rows, title="", above=()):
     columns = len(next(iter(rows.values())))
     picture = tile(torch.cat([as_rgb(images) for images in rows.values()]), columns)
     height, width, _ = picture.shape
-    figure, axis = new_figure(0.75 * columns + 1.2, 0.75 * columns * height / width + 0.3, title=title)
+    labels = 0.3 + 0.25 * (len(above) > 0)  # inches for the title, and for the labels above the columns
+    figure, axis = new_figure(0.75 * columns + 1.2, 0.75 * columns * height / width + labels, title=title)
     axis.imshow(picture, interpolation="nearest")
     axis.set_yticks([height / len(rows) * (k + 0.5) for k in range(len(rows))], rows.keys(), fontsize=9)
     axis.set_xticks([width / columns * (k + 0.5) for k in range(len(above))], above, fontsize=9)
