@@ -1,7 +1,7 @@
 # The commands of the lab. Windows, or no make: README.md has the same in plain pip form.
 PYTHON ?= python3 python3.12 python3.11 python
 CHECK = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
-EXECUTE = .venv/bin/jupyter nbconvert --log-level WARN --to notebook --execute \
+EXECUTE = .venv/bin/jupyter nbconvert --log-level WARN --to notebook --execute --KernelManager.transport=ipc \
 	--ExecutePreprocessor.record_timing=False \
 	--ExecutePreprocessor.store_widget_state=False
 

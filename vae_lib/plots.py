@@ -88,13 +88,15 @@ def show_images(images, title="", columns=10, inches=0.75):
     return figure
 
 
-def show_rows(rows, title="", above=()):
-    """A row of images for each entry of {name: images (N, C, H, W)}, its name on the left; above: labels of columns."""
+def show_rows(rows, title="", above=(), inches=0.75):
+    """A row of images, each so many inches wide, for each entry of {name: images (N, C, H, W)}, its name on the left;
+    above: labels of the columns."""
     columns = len(next(iter(rows.values())))
     picture = tile(torch.cat([as_rgb(images) for images in rows.values()]), columns)
     height, width, _ = picture.shape
-    labels = 0.3 + 0.25 * (len(above) > 0)  # inches for the title, and for the labels above the columns
-    figure, axis = new_figure(0.75 * columns + 1.2, 0.75 * columns * height / width + labels, title=title)
+    left = max(1.2, 0.25 + 0.08 * max(len(line) for name in rows for line in str(name).split("\n")))  # inches for names
+    top = 0.3 + 0.25 * (len(above) > 0)  # for the title, and for the labels above the columns
+    figure, axis = new_figure(inches * columns + left, inches * columns * height / width + top, title=title)
     axis.imshow(picture, interpolation="nearest")
     axis.set_yticks([height / len(rows) * (k + 0.5) for k in range(len(rows))], rows.keys(), fontsize=9)
     axis.set_xticks([width / columns * (k + 0.5) for k in range(len(above))], above, fontsize=9)
@@ -179,9 +181,11 @@ def plot_histograms(series, xlabel, title=""):
 
 
 def plot_latent_histograms(means, draws, title=""):
-    """A small histogram for each latent variable, ten in a row, with the density of N(0, 1) as a dashed line.
+    """A small histogram for each latent variable, ten in a row, with the density of N(0, 1) as a dashed line. All have
+    the same axes, which the title names; higher peaks are cut.
     means, draws: (N, variables), the posterior means of images (outlines) and one draw of z for each (filled)."""
     rows = math.ceil(means.shape[1] / 10)
+    title += "; each: values from -4 to 4, density from 0 to 0.85"
     figure, axes = new_figure(10, 0.8 * rows + 0.8, rows, columns=10, title=title, layout=None)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.1, top=0.92, wspace=0.05, hspace=0.05)
     edges = np.linspace(-4, 4, 33)

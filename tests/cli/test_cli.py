@@ -258,6 +258,15 @@ def test_a_classifier_makes_no_pictures(here, capsys, tmp_path, command):
     assert "no weights called 'missing'" in fails(capsys, *command.split(), "--model", "missing")
 
 
+@pytest.mark.parametrize("command", ["manipulate --attribute Smiling", "interpolate"])
+def test_officials_are_not_edited(here, capsys, command, monkeypatch):
+    monkeypatch.setattr(settings, "PRETRAINED_DIR", SHIPPED)
+    portrait = settings.SAMPLE_DIR / "faces" / "congress" / "A000055.jpg"
+    name, *flags = command.split()
+    assert "shows an official, who is never edited" in fails(capsys, name, portrait, *flags)
+    assert os.listdir(here) == []
+
+
 def test_info(here, capsys, monkeypatch):
     (settings.DATA_DIR / "celeba").mkdir(parents=True)
     monkeypatch.setattr(settings, "PRETRAINED_DIR", SHIPPED)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from vae_lib import attributes, latent, settings
 from vae_lib.checks import LabError
-from vae_lib.cli.images import check_file_out, check_pictures_out, read_photos, save_pictures
+from vae_lib.cli.images import check_file_out, check_may_be_edited, check_pictures_out, read_photos, save_pictures
 from vae_lib.data import DATASETS, SPLITS, load_dataset, to_float
 from vae_lib.engine import distributed
 from vae_lib.metrics import count_parameters
@@ -179,6 +179,7 @@ def prepare(args):
 def photos_or_draws(args, model, n):
     """The photos, uint8 (N, C, H, W), or n draws of the prior N(0, I), (n, latent_dim); an autoencoder has no prior."""
     if args.photos:
+        check_may_be_edited(args.photos)
         return read_photos(args.photos, model.image_shape)
     if isinstance(model, Autoencoder):
         raise LabError("An autoencoder has no prior to draw from; name photos, or choose a VAE with --model.")

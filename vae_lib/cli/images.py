@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as transforms
 
+from vae_lib import settings
 from vae_lib.checks import LabError
 from vae_lib.data.decoding import SUFFIXES, decode_image, is_image_name
 from vae_lib.plots import to_png
@@ -45,6 +46,13 @@ def read_photos(paths, image_shape):
         print(f"{path}: its centre square, {side}x{side} pixels, resized to {size}x{size}")
         images.append(image if channels == 3 else transforms.rgb_to_grayscale(image))
     return torch.stack(images)
+
+
+def check_may_be_edited(paths):
+    """LabError if one of the photos is a portrait of data/sample: identifiable officials are not edited."""
+    for photo in list_photos(paths):
+        if settings.SAMPLE_DIR / "faces" / "congress" in photo.resolve().parents:
+            raise LabError(f"{photo} shows an official, who is never edited; take one of data/sample/faces/london.")
 
 
 def save_pictures(out, grid, columns, singles):

@@ -77,7 +77,8 @@ class FreeFaces(FolderRelease):
     def split(self, files, split):
         train, val = releases.every_tenth([name for name in files if name.startswith("congress/")])
         test = [name for name in files if name.startswith("london/")]
-        return {"train": train, "val": val, "test": test}[split], []
+        who = "train and val are portraits of the US Congress, test is people of London: see data/sample/README.md"
+        return {"train": train, "val": val, "test": test}[split], [f"faces: {who}."]
 
     def read_targets(self, names):
         rows = self.rows()

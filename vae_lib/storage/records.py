@@ -70,7 +70,7 @@ def versions():
 
 def show_setup(*datasets):
     """Print what a notebook's numbers depend on: profile, machine, data, versions."""
-    print(f"profile {settings.PROFILE.name} | {hardware()}", *datasets, sep="\n")
+    print(f"profile {settings.PROFILE.name} | {hardware()}", *dict.fromkeys(map(repr, datasets)), sep="\n")
     print(" | ".join(f"{name} {version}" for name, version in versions().items()))
 
 
