@@ -38,11 +38,12 @@ help:
 
 # Two at a time, each with half of the cores; the last line is the path of an index page.
 notebooks: .venv/.ready
-	@mkdir -p build
+	@mkdir -p build && rm -f build/*.ipynb
 	@threads=$$((($$(getconf _NPROCESSORS_ONLN) + 1) / 2)); echo "Running the notebooks, two at a time: some minutes."; \
 	printf '%s\n' notebooks/*.ipynb | OMP_NUM_THREADS=$$threads xargs -n 1 -P 2 sh -c \
-	  'start=$$(date +%s); $(EXECUTE) --output-dir build "$$0" && echo "done: $$0, $$(($$(date +%s) - start)) s"'
-	@.venv/bin/python notebooks/teaching/pages.py build build
+	  'start=$$(date +%s); $(EXECUTE) --output-dir build "$$0" || { echo "FAILED: $$0, see its error above"; exit 1; }; \
+	   echo "done: $$0, $$(($$(date +%s) - start)) s"' || failed=1; \
+	.venv/bin/python notebooks/teaching/pages.py build build && exit $$failed
 
 # What instructors need on top (notebooks/README.md).
 .venv/.grading: .venv/.ready

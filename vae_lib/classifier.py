@@ -112,7 +112,8 @@ def read_codes(classifier, model, codes):
 
 
 def accuracy(classifier, dataset):
-    """Share of the images of a dataset on which the classifier is right: {attribute: share}."""
+    """Share of the images of a dataset on which the classifier is right: {attribute of the dataset: share}."""
     read = torch.cat([probabilities(classifier, to_float(part)) for part in batches(dataset)]) > 0.5
+    read = read[:, [classifier.config["attributes"].index(name) for name in dataset.target_names]]
     right = (read == (dataset.targets == 1)).float().mean(dim=0)
     return dict(zip(dataset.target_names, right.tolist()))

@@ -113,7 +113,7 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
     if found is not None:
         print(f"{name}: loaded, trained on {summary(found[1])}")
         if difference(run, found[1]):
-            say_once(f"What lies here is {train!r}; a model of another name trains on it.")
+            say_once(f"It was not trained on what lies here: {train!r}.")
         return found
     config = affordable(config, train)
     checkpoint = settings.CHECKPOINT_DIR / f"{name}.safetensors" if ships_results(train) else None

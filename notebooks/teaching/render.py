@@ -22,6 +22,7 @@ from vae_lib.storage.files import replacing
 
 HERE = Path(__file__).resolve().parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+SAMPLE = REPOSITORY / "data" / "sample"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WATCH = "import sys; sys.path.append({library!r}); import photographs; photographs.watch({report!r})"
 HIDDEN_TESTS = re.compile(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS", re.DOTALL)
@@ -68,7 +69,7 @@ def write(notebook, path):
 
 
 def fingerprint(notebook, library=REPOSITORY / "vae_lib", weights=REPOSITORY / "data" / "pretrained"):
-    """A hash of all that the outputs depend on: the code cells, the modules of vae_lib they reach, the weights.
+    """A hash of all that the outputs depend on: the code cells, the modules of vae_lib they reach, weights and sample.
 
     Comments, docstrings, layout, Markdown cells and hidden tests do not count.
     """
@@ -78,7 +79,7 @@ def fingerprint(notebook, library=REPOSITORY / "vae_lib", weights=REPOSITORY / "
     digest = hashlib.sha256()
     for tree in trees:
         digest.update(ast.dump(tree).replace(", type_params=[]", "").encode())  # which Python 3.12 adds
-    for file in sorted(weights.glob("[!.]*")):
+    for file in sorted([*weights.glob("[!.]*"), *SAMPLE.rglob("*.png"), *SAMPLE.rglob("*.jpg"), *SAMPLE.glob("*.csv")]):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 

@@ -1,7 +1,9 @@
 """The embedded sample: what lies in data/sample, whole, balanced, aligned, and free of people in two splits."""
 
 import csv
+import hashlib
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +75,34 @@ def test_people_are_in_one_split_and_only_those_of_london_are_tested(lab):
     assert torch.equal(person[::2], person[1::2]) and not test.attribute("Eyeglasses").any()
 
 
+DIGESTS = {"*.png": "0f0348d5802aa9bc", "*.csv": "87448d2a5a51a11e", "*.jpg": "c9fc17ab59024ad5"}
+
+
+@pytest.mark.parametrize("pattern", DIGESTS)
+def test_the_files_are_those_that_were_looked_at(pattern):
+    """A changed pixel, label or pupil is meant: look at it, then write the new digest here."""
+    digest = hashlib.sha256()
+    for path in sorted(settings.SAMPLE_DIR.rglob(pattern)):
+        digest.update(path.relative_to(settings.SAMPLE_DIR).as_posix().encode() + path.read_bytes())
+    assert digest.hexdigest()[:16] == DIGESTS[pattern]
+
+
+def test_attributes_are_those_of_the_list(lab):
+    """The shares that data/sample/README.md names, and one person of each set."""
+    train, test = load_dataset("faces", "train"), load_dataset("faces", "test")
+    shares = {name: round(100 * test.attribute(name).float().mean().item()) for name in test.target_names}
+    assert shares == {"Smiling": 50, "Eyeglasses": 0, "Male": 52, "Young": 97}
+    with open(settings.SAMPLE_DIR / "faces.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(row["person"] in row["file"] for row in rows) and train.targets.dtype == torch.int64
+    for dataset, name in ((train, "congress/B000490.jpg"), (test, "london/004_smiling.jpg")):
+        group = [row for row in rows if row["file"].startswith(name.split("/")[0])]
+        group = [row for i, row in enumerate(group) if i % 10] if dataset is train else group
+        row = next(i for i, row in enumerate(group) if row["file"] == name)
+        expected = {attribute: group[row][attribute] == "1" for attribute in dataset.target_names}
+        assert {attribute: bool(dataset.attribute(attribute)[row]) for attribute in expected} == expected
+
+
 def test_the_list_and_the_files_agree():
     with open(settings.SAMPLE_DIR / "faces.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -96,18 +126,44 @@ def test_the_sample_is_small_and_no_pickle():
     assert {path.suffix for path in files} == {".png", ".jpg", ".csv", ".md", ".py"}
 
 
-@pytest.mark.parametrize("damage", ["cut off", "absent", "no picture"])
-def test_a_damaged_sample_is_one_sentence(lab, tmp_path, monkeypatch, damage):
-    monkeypatch.setattr(settings, "SAMPLE_DIR", tmp_path / "sample")
-    shutil.copytree(settings.REPOSITORY / "data" / "sample" / "mnist", tmp_path / "sample" / "mnist")
-    path = tmp_path / "sample" / "mnist" / "val.png"
-    if damage == "absent":
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[:9_000] if damage == "cut off" else b"<html>")
-    with pytest.raises(LabError, match=r"val\.png") as caught:
-        load_dataset("mnist", "val")
-    assert "\n" not in str(caught.value)
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def in_colour(path):
+    Image.open(path).convert("RGB").save(path)
+
+
+def without_male(path):
+    path.write_text(path.read_text().replace("Male", "male"))
+
+
+def with_semicolons(path):
+    path.write_text(path.read_text().replace(",", ";"))
+
+
+DAMAGES = {
+    "mnist/val.png": (Path.unlink, cut, in_colour, lambda path: path.write_bytes(b"<html>")),
+    "faces.csv": (Path.unlink, without_male, with_semicolons),
+    "faces/congress/A000148.jpg": (cut,),
+}
+
+
+@pytest.mark.parametrize(("file", "damage"), [(file, damage) for file, kinds in DAMAGES.items() for damage in kinds])
+def test_a_damaged_sample_is_one_sentence(lab, tmp_path, monkeypatch, file, damage):
+    copy = shutil.copytree(settings.REPOSITORY / "data" / "sample", tmp_path / "sample")
+    monkeypatch.setattr(settings, "SAMPLE_DIR", copy)
+    damage(copy / file)
+    with pytest.raises(LabError, match=r"is damaged or incomplete \(.*\); restore data/sample with git") as caught:
+        load_dataset("mnist" if "mnist" in file else "celeba", "val" if "mnist" in file else "train")
+    assert "\n" not in str(caught.value) and str(copy) in str(caught.value)
+
+
+def test_without_photographs_of_faces(lab, tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "SAMPLE_DIR", tmp_path / "nothing")
+    for name in ("ffhq", "celeba", "cifar10"):
+        with pytest.raises(LabError, match="restore data/sample with git, or get the whole set"):
+            load_dataset(name)
 
 
 def test_quick_takes_a_part_of_it(use_profile):

@@ -1,5 +1,7 @@
 """The ruler of notebook 6: what it learns, how its images are weighted, when it is loaded."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -110,6 +112,12 @@ def test_is_shipped_by_the_full_profile_and_loaded_in_the_lab_if_it_fits(patches
     few.targets, few.target_names = few.targets[:, :1], few.target_names[:1]  # another set of photographs
     loaded, _ = load_or_train_classifier("c", vae, few, few, balance=("bright", "left"))
     assert loaded.config["attributes"] == made.config["attributes"] and not capsys.readouterr().out
+    few.target_names = ("other",)
+    load_or_train_classifier("c", vae, few, few, balance=None)
+    assert "the shipped weights do not fit" in capsys.readouterr().out
+    drawn = replace(patches, source="drawn", name="drawn")
+    load_or_train_classifier("c", vae, drawn, patches, balance=("bright", "left"))
+    assert "data name is 'drawn' here" in capsys.readouterr().out
     _, fresh = load_or_train_classifier("c", vae, patches, patches)
     assert "data balance is None here and ['bright', 'left'] there" in capsys.readouterr().out
     use_profile("full")

@@ -80,9 +80,12 @@ def test_lab_loads_whichever_photographs_are_at_hand_and_says_so(shipped, tiny, 
     model, record = train_or_load("m", fc, CONFIG, sample, sample)
     assert same_weights(model, shipped[0]) and record == shipped[1]
     said = capsys.readouterr().out
-    assert "m: loaded, trained on real tiny" in said and "What lies here is sample tiny, train: 20 images" in said
+    assert "m: loaded, trained on real tiny" in said and "not trained on what lies here: sample tiny, train: 20" in said
     train_or_load("m", fc, CONFIG, tiny, tiny)
-    assert "What lies here" not in capsys.readouterr().out
+    assert "what lies here" not in capsys.readouterr().out
+    larger = tiny.with_images(tiny.images.repeat(1, 1, 2, 2), tiny.targets)
+    train_or_load("m", lambda: FCVAE((1, 16, 16), hidden=(16,), latent_dim=2), CONFIG, larger, larger)
+    assert "image_shape is [1, 16, 16] here and [1, 8, 8] there" in capsys.readouterr().out
     use_profile("full")
     with pytest.raises(LabError, match="holds another run"):
         train_or_load("m", fc, CONFIG, tiny.select(slice(20)), tiny)

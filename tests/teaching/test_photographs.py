@@ -40,7 +40,11 @@ def noise(n):
 
 SHOWN = {
     "photographs": lambda x: plots.show_images(x[3:5]),
-    "beside others": lambda x: plots.show_rows({"noise": noise(2), "x": to_float(x[:2])}),
+    "behind others": lambda x: plots.show_images(torch.cat([noise(2), to_float(x[:1])])),
+    "in a row below": lambda x: plots.show_rows({"noise": noise(2), "x": to_float(x[:2])}),
+    "the last one": lambda x: plots.show_images(x[-1:]),
+    "with a pixel out of range": lambda x: plots.show_images(to_float(x[:1]) + 100 * (noise(1) > 0.9999)),
+    "beside one that is no number": lambda x: plots.show_images(torch.cat([noise(1) / 0 * 0, to_float(x[:1])])),
     "mirrored and brightened": lambda x: plots.show_images((to_float(x[:1]) + 0.04).clamp(0, 1).flip(3)),
     "enlarged": lambda x: plots.show_images(x[:1].repeat_interleave(2, 2).repeat_interleave(2, 3)),
     "animated": lambda x: plots.save_animation(to_float(x[:2]), "x", "two faces"),
@@ -62,6 +66,24 @@ def watched(lab, tmp_path, monkeypatch):
 def test_a_photograph_is_not_shown(watched, show):
     with pytest.raises(ValueError, match="A picture is a photograph of CelebA, or nearly"):
         show(watched[0])
+
+
+def test_photographs_of_every_split_and_size_are_known(watched):
+    for split, size in (("test", 64), ("val", 32)):
+        faces = load_dataset("celeba", split, size=size)
+        load_dataset("celeba", "train", size=128)
+        with pytest.raises(ValueError, match="is a photograph"):
+            plots.show_images(faces.images[:1])
+
+
+def test_what_was_loaded_and_the_nearest_are_noted(watched):
+    report = watched[1]
+    assert json.loads(report.read_text()) == {"pictures": 0, "photographs": 40, "nearest": None}
+    near, far = to_float(watched[0][:1]) * 0.8, noise(1)
+    for images in (far, near, far):
+        plots.show_images(images)
+    expected = nearest(near, [shrunk(to_float(watched[0]))])
+    assert json.loads(report.read_text())["nearest"] == round(expected, 3) < nearest(far, [shrunk(near)])
 
 
 def test_other_pictures_are_counted(watched):

@@ -199,7 +199,8 @@ def info(args):
     print(f"data in {settings.DATA_DIR}:")
     for name, release in DATASETS.items():
         there = release.source == "sample" or release.is_on_disk()
-        print(f"  {name:8} {'on disk' if there else 'not there: the sample of data/sample is used'}")
+        instead = "" if settings.PROFILE.real_data == "required" else ": the sample of data/sample is used"
+        print(f"  {name:9} {'on disk' if there else f'not there{instead}'}")
     print(f"models in {settings.PRETRAINED_DIR}:")
     print(f"  {'name':26} {'kind':20} {'data':8} {'epochs':>6}  test")
     for path in sorted(settings.PRETRAINED_DIR.glob("*.safetensors")):

@@ -1,6 +1,7 @@
 """load_dataset: from a name to images, of the whole set where it can be had, else of the embedded sample."""
 
 import mmap
+from contextlib import contextmanager
 
 import torch
 
@@ -11,10 +12,11 @@ from vae_lib.data.dataset import ImageDataset
 from vae_lib.data.drawn_faces import draw_faces
 from vae_lib.data.releases import SPLITS, DataMissing, some
 from vae_lib.data.sample import DATASETS, EMBEDDED
+from vae_lib.storage.files import reason
 
 
 def load_dataset(name, split="train", size=None, crop=None, limit=None):
-    """An ImageDataset: name mnist | cifar10 | celeba | ffhq | faces, split train | val | test.
+    """An ImageDataset: name mnist | cifar10 | celeba | ffhq | faces | portraits, split train | val | test.
 
     crop: side of the centre square to cut out first; size: side to resize to; limit: only the first `limit` images.
     Defaults: MNIST and CIFAR-10 as released; CelebA and faces the centre 148x148 resized to 64; FFHQ the whole square
@@ -22,7 +24,8 @@ def load_dataset(name, split="train", size=None, crop=None, limit=None):
     no official test image is there: then test is the official validation part, and a line says so).
     Where the profile uses no other data, or in the lab profile none can be had, the images are those of data/sample: of
     MNIST and CIFAR-10 a part, instead of CelebA and FFHQ the free faces, and then a line says so. `source` is "real" or
-    "sample". The full profile needs the whole sets, but not FFHQ. "faces" are the free faces in every profile.
+    "sample". The full profile needs the whole sets, but not FFHQ. "faces" and "portraits" lie in data/sample in
+    every profile.
     Raises LabError for an unknown name or split, a bad size, or files that are there but damaged.
     """
     if name not in DATASETS:
@@ -53,7 +56,21 @@ def find(name):
             if settings.PROFILE.real_data == "required" and release.required:
                 raise
             say_once(f"{name}: the embedded sample of real images (data/sample) is used, since {missing}")
-    return EMBEDDED[name], *EMBEDDED[name].files()
+    release = EMBEDDED[name]
+    with whole_sample(release):
+        return release, *release.files()
+
+
+@contextmanager
+def whole_sample(release):
+    """LabError for anything that goes wrong with the files of the sample: they come with the repository."""
+    try:
+        yield
+    except LabError:
+        raise
+    except Exception as error:  # a decoder may raise anything on a damaged file
+        how = "restore data/sample with git, or get the whole set (data/README.md)"
+        raise LabError(f"{release.root} is damaged or incomplete ({reason(error)}); {how}.") from None
 
 
 def read(release, files, stamp, split, size, crop):
@@ -62,7 +79,10 @@ def read(release, files, stamp, split, size, crop):
     if not chosen:
         raise LabError(" ".join([f"{release.root} holds no image for the {split} split; add some.", *notes]))
     if release.source == "sample":
-        images, targets, skipped = joined(release.decode(chosen, size, crop, 0))
+        with whole_sample(release):
+            images, targets, skipped = joined(release.decode(chosen, size, crop, 0))
+            if skipped:
+                raise ValueError(skipped[0])
     else:
         variant = f"{release.name}-{split}-{size or 'full'}-{crop or 'whole'}"
         images, targets, skipped = cached(variant, stamp, lambda start: release.decode(chosen, size, crop, start))
@@ -71,7 +91,7 @@ def read(release, files, stamp, split, size, crop):
         notes.append(f"{release.name}, {split}: {len(skipped):,} of {n:,} files skipped: {some(skipped, '; ')}.")
     for note in notes:
         say_once(note)
-    factors = {} if skipped else {key: torch.from_numpy(value) for key, value in release.factors(chosen).items()}
+    factors = {key: torch.from_numpy(value) for key, value in release.factors(chosen).items()}
     mapped_file = images.base if release.is_large and isinstance(images.base, mmap.mmap) else None
     images, targets = torch.from_numpy(images), torch.from_numpy(targets)
     about = release.target_names, release.name, split, release.source

@@ -10,12 +10,10 @@ import torch
 from PIL import Image
 
 from vae_lib import settings
-from vae_lib.checks import LabError
 from vae_lib.data import releases
 from vae_lib.data.cache import Block
 from vae_lib.data.decoding import fit_images
 from vae_lib.data.releases import CIFAR10, FFHQ, MNIST, PUBLISHED, FolderRelease, Release
-from vae_lib.storage.files import reading
 
 
 class Sheets(Release):
@@ -24,8 +22,8 @@ class Sheets(Release):
     source = "sample"
     columns = 50
 
-    def __init__(self, name, target_names):
-        self.name, self.target_names = name, target_names
+    def __init__(self, release, image_shape):
+        self.name, self.target_names, self.image_shape = release.name, release.target_names, image_shape
 
     @property
     def root(self):
@@ -39,12 +37,9 @@ class Sheets(Release):
         return files[split], []
 
     def decode(self, path, size, crop, start):
-        try:
-            with Image.open(path) as sheet:
-                side, channels = sheet.width // self.columns, len(sheet.getbands())
-                tiles = np.asarray(sheet).reshape(-1, side, self.columns, side, channels)
-        except Exception as error:  # a decoder may raise anything on a damaged file
-            raise LabError(f"{path} is no whole sheet of images ({error}); restore it with git.") from None
+        channels, side, _ = self.image_shape
+        with Image.open(path) as sheet:
+            tiles = np.asarray(sheet).reshape(sheet.height // side, side, self.columns, side, channels)
         images = tiles.transpose(0, 2, 4, 1, 3).reshape(-1, channels, side, side)[start:]
         targets = np.arange(start, start + len(images)) % 10
         yield Block(fit_images(torch.from_numpy(images), size, crop).numpy(), targets, [])
@@ -68,7 +63,7 @@ class FreeFaces(FolderRelease):
     def rows(self):
         """The rows of faces.csv, by the names of the files."""
         path = self.root.with_suffix(".csv")
-        with reading(path), open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             return {row["file"]: row for row in csv.DictReader(file)}
 
     def files(self):
@@ -103,12 +98,13 @@ class Portraits(FFHQ):
         """Nothing is to be fetched."""
 
 
-FACES = FreeFaces()
-DATASETS = PUBLISHED | {"faces": FACES}
+FACES, PORTRAITS = FreeFaces(), Portraits()
+DATASETS = PUBLISHED | {"faces": FACES, "portraits": PORTRAITS}
 EMBEDDED = {
-    "mnist": Sheets("mnist", MNIST.target_names),
-    "cifar10": Sheets("cifar10", CIFAR10.target_names),
+    "mnist": Sheets(MNIST, (1, 28, 28)),
+    "cifar10": Sheets(CIFAR10, (3, 32, 32)),
     "celeba": FACES,
-    "ffhq": Portraits(),
+    "ffhq": PORTRAITS,
     "faces": FACES,
+    "portraits": PORTRAITS,
 }

@@ -33,13 +33,15 @@ def describe_run(model, train, val, config):
 def difference(run, record, any_images=False):
     """The first thing in which a run and a record differ, in words; None if nothing does.
 
-    any_images: what only says which images were at hand does not count.
+    any_images: what only says which images were at hand does not count; of attributes, those here must be known there.
     """
-    of_images = {"name", "source", "train", "val", "crop", "attributes"} if any_images else set()
+    of_images = {"name", "source", "train", "val", "crop"} if any_images else set()
     for part in ("data", "config", "model"):
         ours, theirs = run[part], record.get(part, {})
+        if any_images and set(ours.get("attributes", ())) <= set(theirs.get("attributes", ())):
+            ours = ours | {key: theirs[key] for key in ("attributes",) if key in theirs}
         for key in ours | theirs:
-            if key not in of_images and ours.get(key) != theirs.get(key):
+            if not (part == "data" and key in of_images) and ours.get(key) != theirs.get(key):
                 return f"{part} {key} is {ours.get(key)!r} here and {theirs.get(key)!r} there"
     return None
 
