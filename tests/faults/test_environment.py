@@ -52,7 +52,7 @@ def refuse(event, arguments):
 sys.addaudithook(refuse)
 """
 NAME = "größe"
-PICTURES = (f"{NAME}.png", "faces.png", "digits.png")
+PICTURES = (f"{NAME}.png", "faces.png", "drawn.png")
 
 
 def work(folder, environment, preparation=""):
@@ -90,7 +90,7 @@ def same_as(ordinary, folder, said):
     assert said == said_before and trained(folder) == trained(before)
     for name in PICTURES:
         assert (folder / name).read_bytes() == (before / name).read_bytes(), name
-    assert pixels(folder / "digits.png").std() > 10
+    assert pixels(folder / "drawn.png").std() > 10
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows lists its fonts in the registry")
