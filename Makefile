@@ -1,7 +1,7 @@
 # The commands of the lab. Windows, or no make: README.md has the same in plain pip form.
 PYTHON ?= python3 python3.12 python3.11 python
 CHECK = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
-EXECUTE = .venv/bin/jupyter nbconvert --log-level WARN --to notebook --execute --KernelManager.transport=ipc \
+EXECUTE = .venv/bin/jupyter nbconvert --log-level WARN --to notebook --execute \
 	--ExecutePreprocessor.record_timing=False \
 	--ExecutePreprocessor.store_widget_state=False
 
@@ -41,8 +41,10 @@ notebooks: .venv/.ready
 	@mkdir -p build && rm -f build/*.ipynb
 	@threads=$$((($$(getconf _NPROCESSORS_ONLN) + 1) / 2)); echo "Running the notebooks, two at a time: some minutes."; \
 	printf '%s\n' notebooks/*.ipynb | OMP_NUM_THREADS=$$threads xargs -n 1 -P 2 sh -c \
-	  'start=$$(date +%s); $(EXECUTE) --output-dir build "$$0" || { echo "FAILED: $$0, see its error above"; exit 1; }; \
-	   echo "done: $$0, $$(($$(date +%s) - start)) s"' || failed=1; \
+	  'start=$$(date +%s); log=build/$$(basename "$$0").log; \
+	   if $(EXECUTE) --output-dir build "$$0" >"$$log" 2>&1; \
+	   then rm "$$log"; echo "done: $$0, $$(($$(date +%s) - start)) s"; \
+	   else cat "$$log"; echo "FAILED: $$0, see its error above"; exit 1; fi' || failed=1; \
 	.venv/bin/python notebooks/teaching/pages.py build build && exit $$failed
 
 # What instructors need on top (notebooks/README.md).
