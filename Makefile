@@ -38,7 +38,7 @@ help:
 
 # Two at a time, each with half of the cores; the last line is the path of an index page.
 notebooks: .venv/.ready
-	@mkdir -p build && rm -f build/*.ipynb
+	@mkdir -p build && rm -f build/*.ipynb build/*.html build/*.log
 	@threads=$$((($$(getconf _NPROCESSORS_ONLN) + 1) / 2)); echo "Running the notebooks, two at a time: some minutes."; \
 	printf '%s\n' notebooks/*.ipynb | OMP_NUM_THREADS=$$threads xargs -n 1 -P 2 sh -c \
 	  'start=$$(date +%s); log=build/$$(basename "$$0").log; \
