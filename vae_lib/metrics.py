@@ -1,6 +1,7 @@
-"""Numbers on a whole dataset: losses and errors per image, latent codes and what they carry."""
+"""Numbers on a whole dataset: means with their errors, losses per image, latent codes and what they carry."""
 
 import math
+from typing import NamedTuple
 
 import torch
 
@@ -10,6 +11,33 @@ from vae_lib.engine.batches import batches
 from vae_lib.evaluation import per_image
 from vae_lib.losses import kl_divergence, reconstruction_error
 from vae_lib.models import reparameterize
+
+
+class Estimate(NamedTuple):
+    """A mean and its standard error; f"{estimate:.2f}" is "72.56 ± 0.25"."""
+
+    mean: float
+    error: float
+
+    def __format__(self, digits):
+        return f"{self.mean:{digits}} ± {self.error:{digits.removeprefix('+')}}"
+
+
+def mean_and_error(values, groups=None):
+    """The mean of values (N,) and one standard error of it, an Estimate: what "±" stands for in the whole course.
+
+    The values are taken as independent, or, with groups (N,), as such those of different groups only: of one person's
+    photographs, say. Of a paired comparison, pass the differences. The error is NaN for a single value or group.
+    Liang & Zeger 1986; with groups of one it is the usual standard deviation / sqrt(N).
+    """
+    values = torch.as_tensor(values).detach().double().cpu()
+    deviations = values - values.mean()
+    if groups is not None:
+        _, members = torch.as_tensor(groups).unique(return_inverse=True)
+        deviations = torch.zeros(members.max() + 1, dtype=torch.double).index_add(0, members.cpu(), deviations)
+    n = len(deviations)
+    scatter = deviations.square().sum() * n / (n - 1) if n > 1 else torch.tensor(math.nan)
+    return Estimate(values.mean().item(), scatter.sqrt().item() / len(values))
 
 
 def per_class_error(model, dataset, likelihood="mse"):
@@ -48,13 +76,36 @@ def kl_per_dimension(mu, logvar):
     return kl_divergence(mu.reshape(-1, 1), logvar.reshape(-1, 1)).view_as(mu).mean(dim=0)
 
 
-def active_units(mu, threshold=0.01):
-    """Which latent dimensions follow the image: the variance of mu over the images exceeds the threshold.
+IN_USE = 0.1  # nats
 
-    mu: (N, latent_dim) of at least two images -> bool (latent_dim,). Threshold and test are those of Burda et al. 2016,
-    "Importance Weighted Autoencoders", section 5.2.
+
+def in_use(mu, logvar):
+    """Which latent dimensions are in use: their KL, averaged over the images, exceeds 0.1 nat.
+
+    mu, logvar: (N, latent_dim) -> bool (latent_dim,). The "active units" of Burda et al. 2016 are those in which the
+    variance of mu over the images exceeds 0.01; that counts dimensions, too, which tell less than 0.01 nat.
     """
-    return mu.var(dim=0) > threshold
+    return kl_per_dimension(mu, logvar) > IN_USE
+
+
+def split_kl(mu, logvar, seed=0):
+    """The two parts of the mean KL to the prior: -> information, marginal, (N,) each, in nats, float64.
+
+    With q(z), the aggregate posterior, the mixture of the posteriors of these N images: E KL(q(z|x) || p(z)) =
+    I(x; z) + KL(q(z) || p(z)). The means are estimates of the two parts, from one draw of z for each image:
+    log q(z|x) - log q(z), whose mean cannot much exceed ln N, and log q(z) - log p(z).
+    mu, logvar: (N, latent_dim). Hoffman & Johnson 2016, "ELBO surgery", section 2.
+    """
+    mu, logvar = mu.double(), logvar.double()
+    z = reparameterize(mu, logvar, torch.Generator(mu.device).manual_seed(seed))
+    precision = torch.exp(-logvar)
+    offsets = (mu.square() * precision + logvar).sum(dim=1)  # of each component, without the constant of all Gaussians
+    own = -0.5 * ((z - mu).square() * precision + logvar).sum(dim=1)
+    mixture = torch.cat([
+        torch.logsumexp(draws @ (mu * precision).T - 0.5 * (draws.square() @ precision.T + offsets), dim=1)
+        for draws in z.split(500)
+    ]) - math.log(len(mu))
+    return own - mixture, mixture + 0.5 * z.square().sum(dim=1)
 
 
 @torch.no_grad()

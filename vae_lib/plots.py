@@ -2,7 +2,6 @@
 
 import base64
 import io
-import math
 
 import IPython.display
 import matplotlib.pyplot as plt
@@ -33,16 +32,18 @@ class DescribedFigure(Figure):
 def alternative_text(figure):
     """One line that says what a figure shows, from its titles, axis labels, tick labels and legends."""
     legends = [*figure.legends, *(axis.get_legend() for axis in figure.axes)]
+    pictures = [axis for axis in figure.axes if axis.images and axis.axison]
     found = {
         "": [figure.get_suptitle(), *(axis.get_title() for axis in figure.axes)],
         "x axis: ": [axis.get_xlabel() for axis in figure.axes],
         "y axis: ": [axis.get_ylabel() for axis in figure.axes],
-        "Rows: ": [tick.get_text() for axis in figure.axes if axis.images for tick in axis.get_yticklabels()],
-        "Columns: ": [tick.get_text() for axis in figure.axes if axis.images for tick in axis.get_xticklabels()],
+        "Rows: ": [tick.get_text() for axis in pictures for tick in axis.get_yticklabels()],
+        "Columns: ": [tick.get_text() for axis in pictures for tick in axis.get_xticklabels()],
         "Shown: ": [text.get_text() for legend in legends if legend for text in legend.get_texts()],
     }
     parts = [name + ", ".join(dict.fromkeys(filter(None, texts))) for name, texts in found.items() if any(texts)]
-    return f"{'Images' if any(axis.images for axis in figure.axes) else 'Chart'}: {'. '.join(parts)}."
+    is_chart = any(axis.get_xlabel() for axis in figure.axes)
+    return f"{'Chart' if is_chart else 'Images'}: {'. '.join(parts)}."
 
 
 def new_figure(width, height, rows=1, columns=1, title="", **options):
@@ -126,11 +127,13 @@ def plot_history(records, title=""):
 
 
 def plot_lines(panels, xlabel, ylabel, title="", log_x=False, log_y=False):
-    """Curves, panels side by side on one y axis: {panel: {series: (x, y) or (x, y, error of y)}}. Up to 20 points are
-    marked; a longer series is a line. log_x: a logarithmic axis whose ticks are the x themselves."""
-    options = {"columns": len(panels), "squeeze": False, "sharey": True}
+    """Curves, panels side by side: {panel: {series: (x, y) or (x, y, error of y)}}. Up to 20 points are marked; a
+    longer series is a line. ylabel: one name, then all panels share the y axis, or a list of one a panel, each with an
+    axis of its own. log_x: a logarithmic axis whose ticks are the x themselves."""
+    ylabels = [ylabel] * len(panels) if isinstance(ylabel, str) else ylabel
+    options = {"columns": len(panels), "squeeze": False, "sharey": isinstance(ylabel, str)}
     figure, axes = new_figure(4.2 * len(panels) + 1, 3.6, title=title, **options)
-    for axis, (name, series) in zip(axes.flat, panels.items()):
+    for axis, ylabel, (name, series) in zip(axes.flat, ylabels, panels.items()):
         for colour, (label, (x, y, *error)) in zip(COLOURS, series.items()):
             marker = "o" if len(x) <= 20 else None
             axis.errorbar(x, y, *error, color=colour, label=label, marker=marker, markersize=3, capsize=3)
@@ -146,7 +149,9 @@ def plot_lines(panels, xlabel, ylabel, title="", log_x=False, log_y=False):
     return figure
 
 
-def plot_points(panels, title="", targets=None, target_names=(), radius=None, same_scale=False):
+def plot_points(
+    panels, title="", targets=None, target_names=(), radius=None, same_scale=False, axes_names=("z1", "z2")
+):
     """Points in the plane, such as two-dimensional codes, panels side by side: {panel: points (N, 2)}.
 
     targets (N,) and target_names: colour the points by class, in random order, so that no class hides another.
@@ -160,7 +165,7 @@ def plot_points(panels, title="", targets=None, target_names=(), radius=None, sa
         axis.scatter(*points[order].T, s=2, c=colours)
         if radius is not None:
             axis.add_patch(plt.Circle((0, 0), radius, fill=False, linestyle="--", linewidth=1))
-        axis.set_title(name, fontsize=10)
+        axis.set(title=name, xlabel=axes_names[0], ylabel=axes_names[1])
         axis.set_aspect("equal", adjustable="box" if same_scale else "datalim")
         axis.grid(alpha=0.3)
     if targets is not None:
@@ -181,38 +186,35 @@ def plot_histograms(series, xlabel, title=""):
 
 
 def plot_latent_histograms(means, draws, title=""):
-    """A small histogram for each latent variable, ten in a row, with the density of N(0, 1) as a dashed line. All have
-    the same axes, which the title names; higher peaks are cut.
-    means, draws: (N, variables), the posterior means of images (outlines) and one draw of z for each (filled)."""
-    rows = math.ceil(means.shape[1] / 10)
-    title += "; each: values from -4 to 4, density from 0 to 0.85"
-    figure, axes = new_figure(10, 0.8 * rows + 0.8, rows, columns=10, title=title, layout=None)
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.1, top=0.92, wspace=0.05, hspace=0.05)
-    edges = np.linspace(-4, 4, 33)
-    normal = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, mean, draw in zip(axes.flat, means.T, draws.T):
-        axis.hist(draw, edges, density=True, histtype="stepfilled", alpha=0.5, color=COLOURS[0])
-        axis.hist(mean, edges, density=True, histtype="step", color=COLOURS[1])
-        axis.plot(edges, normal, "k--", linewidth=0.8)
-        axis.set_ylim(0, 0.85)  # means of unused variables are a spike
-    handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[0], alpha=0.5), plt.Line2D([], [], color=COLOURS[1])]
-    handles.append(plt.Line2D([], [], color="k", linestyle="--"))
-    figure.legend(handles, ["draws of z", "posterior means", "N(0, 1)"], loc="lower center", ncols=3, fontsize=8)
+    """The histogram of every latent variable, each a column of colour: of one draw of z an image, and of the means.
+
+    means, draws: (N, variables), the posterior means of images and one draw of z for each; values outside -4 to 4 are
+    left out. Both panels have the colours of densities from 0 to that of twice the peak of N(0, 1).
+    """
+    edges = np.linspace(-4, 4, 65)
+    figure, axes = new_figure(11, 3.6, columns=2, title=title, sharey=True)
+    for axis, (name, values) in zip(axes, {"draws of z": draws, "posterior means": means}.items()):
+        density = np.stack([np.histogram(v, edges)[0] / len(v) / (edges[1] - edges[0]) for v in values.T.numpy()])
+        picture = axis.pcolormesh(np.arange(len(density) + 1) + 0.5, edges, density.T, vmin=0, vmax=0.8)
+        axis.set(xlabel="latent variable", ylabel="value", title=name)
+    figure.colorbar(picture, ax=axes, label="density", extend="max")
     return figure
 
 
-def plot_bars(groups, ylabel, title=""):
-    """Grouped bars for {series: {label: value}}: one colour a series, one place on the x axis a label."""
+def plot_bars(groups, xlabel, ylabel, title=""):
+    """Grouped bars for {series: {label: value}}: one colour a series, one place on the x axis a label. A value that is
+    an Estimate (metrics.mean_and_error) gets a bar of its standard error."""
     labels = list(next(iter(groups.values())))
     figure, axis = new_figure(9, 3 if len(labels) <= 10 else 4, title=title)
     width = 0.8 / len(groups)
     for k, (colour, (name, values)) in enumerate(zip(COLOURS, groups.items())):
         places = np.arange(len(labels)) + (k - (len(groups) - 1) / 2) * width
-        axis.bar(places, [values[label] for label in labels], width, color=colour, label=name)
+        heights = [values[label] for label in labels]
+        errors = [getattr(height, "error", 0) for height in heights]
+        heights = [getattr(height, "mean", height) for height in heights]
+        axis.bar(places, heights, width, yerr=errors if any(errors) else None, capsize=3, color=colour, label=name)
     axis.set_xticks(range(len(labels)), labels, rotation=90 if len(labels) > 10 else 0)
-    axis.set_ylabel(ylabel)
+    axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.legend(fontsize=8)
     axis.grid(axis="y", alpha=0.3)
     return figure

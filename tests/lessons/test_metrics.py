@@ -11,12 +11,14 @@ from vae_lib.checks import LabError
 from vae_lib.engine.batches import batches
 from vae_lib.evaluation import evaluate, per_image
 from vae_lib.metrics import (
-    active_units,
     importance_weighted_bound,
+    in_use,
     kl_per_dimension,
+    mean_and_error,
     nearest_images,
     per_class_error,
     posterior,
+    split_kl,
 )
 
 
@@ -73,11 +75,65 @@ def test_kl_per_dimension_adds_up_to_the_kl(model, tiny):
     assert kl_per_dimension(one_speaks, torch.zeros(2, 2)).tolist() == [0.5, 0]
 
 
-def test_active_units_follow_the_image():
-    images = torch.linspace(-1, 1, 101)
-    mu = torch.stack([images, torch.full_like(images, 5.0), 0.05 * images, 0.5 * images], dim=1)
-    assert active_units(mu).tolist() == [True, False, False, True]  # a large mean that never moves says nothing
-    assert active_units(mu, threshold=1e-4).tolist() == [True, False, True, True]
+def test_a_dimension_is_in_use_from_a_tenth_of_a_nat_on():
+    mu = torch.tensor([[0.44, 0.45, 0.0], [-0.44, -0.45, 0.0]])  # KL mu^2 / 2: 0.097 and 0.101 nats, and 0
+    assert in_use(mu, torch.zeros(2, 3)).tolist() == [False, True, False]
+
+
+# --- means and their errors ---
+
+
+def test_an_error_is_the_scatter_of_the_mean():
+    generator = torch.Generator().manual_seed(0)
+    samples = 3 + 2 * torch.randn(2000, 50, generator=generator)
+    estimates = [mean_and_error(sample) for sample in samples]
+    assert torch.tensor([e.error for e in estimates]).mean().item() == pytest.approx(2 / 50**0.5, rel=0.02)
+    assert torch.tensor([e.mean for e in estimates]).std().item() == pytest.approx(2 / 50**0.5, rel=0.05)
+    values = torch.tensor([1.0, 2.0, 4.0])
+    assert mean_and_error(values).error == pytest.approx((values.std() / 3**0.5).item())
+
+
+def test_an_error_over_persons_counts_each_person_once():
+    generator = torch.Generator().manual_seed(0)
+    persons = torch.arange(400) % 40  # ten photographs each, all ten alike
+    values = torch.randn(40, generator=generator)[persons]
+    assert mean_and_error(values, persons).error == pytest.approx(mean_and_error(values[:40]).error)
+    assert mean_and_error(values, persons).error > 3 * mean_and_error(values).error
+    alone = mean_and_error(values, torch.arange(400).flip(0) * 7)  # groups of one
+    assert alone == pytest.approx(mean_and_error(values))
+
+
+def test_an_estimate_prints_as_the_course_writes_it():
+    estimate = mean_and_error(torch.tensor([1.0, 2.0, 3.0, 4.0]) - 10)
+    assert f"{estimate:.2f}" == "-7.50 ± 0.65" and f"{estimate:+.1f}" == "-7.5 ± 0.6"
+    assert math.isnan(mean_and_error([5.0]).error) and mean_and_error([5.0]).mean == 5
+
+
+# --- the parts of the KL ---
+
+
+def test_the_parts_of_the_kl_add_up_to_it():
+    generator = torch.Generator().manual_seed(0)
+    mu, logvar = torch.randn(1200, 3, generator=generator), torch.randn(1200, 3, generator=generator) - 1
+    information, marginal = split_kl(mu, logvar)
+    measured = mean_and_error(information + marginal - kl_divergence(mu, logvar))
+    assert abs(measured.mean) < 4 * measured.error < 0.5
+
+
+def test_posteriors_that_never_meet_tell_which_image_it_is():
+    mu = 100.0 * torch.arange(700)[:, None].expand(700, 2)
+    information, marginal = split_kl(mu, torch.zeros(700, 2))
+    assert information.tolist() == pytest.approx([math.log(700)] * 700)  # its ceiling
+    information, marginal = split_kl(torch.zeros(700, 2), torch.zeros(700, 2))  # the prior, for every image
+    assert information.abs().max() < 1e-6 and marginal.abs().max() < 1e-6
+
+
+def test_the_parts_of_the_kl_where_both_are_known():
+    """mu ~ N(0, 3), variance 1: the aggregate is N(0, 4), and I = log(4) / 2 in each dimension."""
+    mu = 3**0.5 * torch.randn(4000, 1, generator=torch.Generator().manual_seed(0))
+    parts = [mean_and_error(part) for part in split_kl(mu, torch.zeros(4000, 1))]
+    for part, known in zip(parts, (math.log(4) / 2, (4 - 1 - math.log(4)) / 2)):
+        assert abs(part.mean - known) < 4 * part.error < 0.15
 
 
 # --- the importance-weighted bound, where log p(x) is known ---

@@ -78,7 +78,7 @@ def test_history_has_a_line_for_training_and_one_for_validation():
 
 
 def test_bars_have_the_values():
-    figure = plot_bars({"a": {"x": 1.0, "y": 2.0}, "b": {"x": 3.0, "y": 4.0}}, "height")
+    figure = plot_bars({"a": {"x": 1.0, "y": 2.0}, "b": {"x": 3.0, "y": 4.0}}, "thing", "height")
     assert [bar.get_height() for bar in figure.axes[0].patches] == [1, 2, 3, 4]
 
 

@@ -57,20 +57,47 @@ def test_every_exercise_has_answers_to_try():
     found = {(stem, name) for stem in NOTEBOOKS for name, cell in graded(stem).items() if cell.metadata.nbgrader.grade}
     assert {pair for pair in found if not pair[1].startswith("question_")} == set(EXERCISES)
     for stem, name in EXERCISES:
-        _, right, wrong = ANSWERS[stem][name]
-        assert len(right) >= 3 and len(wrong) >= 6
+        _, right, wrong, hints = ANSWERS[stem][name]
+        assert len(right) >= 3 and len(wrong) >= 6 and len(hints) >= 3 and hints.keys() <= wrong.keys(), name
 
 
 def test_answers_keep_or_lose_their_points(lesson):
     stem, names = lesson
     wrongly = []
-    for name, (head, right, wrong) in ANSWERS[stem].items():
+    for name, (head, right, wrong, _) in ANSWERS[stem].items():
         kept = {("ours", True): keeps_points(stem, name, graded(stem)[f"{name}_answer"].source, names)}
         for answers, is_right in ((right, True), (wrong, False)):
             kept |= {(what, is_right): keeps_points(stem, name, head + body, names) for what, body in answers.items()}
         outcomes[stem, name] = kept
         wrongly += [f"{name}: {what}" for (what, is_right), result in kept.items() if result != is_right]
     assert not wrongly
+
+
+def visible_checks(stem, name, answer, names):
+    """What the cells of checks that a student sees say to an answer: the message of the first that fails, or None."""
+    names = dict(names)
+    exec(answer, names)
+    for grade_id, cell in graded(stem).items():
+        if grade_id.startswith(f"{name}_check"):
+            try:
+                exec(cell.source, names)
+            except Exception as error:
+                return f"{type(error).__name__}: {error}"
+    return None
+
+
+def test_classic_mistakes_are_told_by_the_visible_checks(lesson):
+    stem, names = lesson
+    found = []
+    for name, (head, right, wrong, hints) in ANSWERS[stem].items():
+        for style, body in right.items():
+            if said := visible_checks(stem, name, head + body, names):
+                found.append(f"{name}, right answer {style!r}: {said}")
+        for mistake, hint in hints.items():
+            said = visible_checks(stem, name, head + wrong[mistake], names)
+            if said is None or hint not in said:
+                found.append(f"{name}, {mistake!r}: {hint!r} is not in {said!r}")
+    assert not found, "\n".join(found)
 
 
 def test_hidden_tests_leave_nothing_behind(lesson, capsys):
@@ -89,7 +116,7 @@ def test_hidden_tests_leave_nothing_behind(lesson, capsys):
 def test_the_wrong_answers_are_code():
     """A wrong answer that loses its points for a slip of ours in typing shows nothing."""
     for stem, name in EXERCISES:
-        head, right, wrong = ANSWERS[stem][name]
+        head, right, wrong, _ = ANSWERS[stem][name]
         for body in (*right.values(), *wrong.values()):
             compile(head + body, name, "exec")
 

@@ -18,7 +18,7 @@ class ImageDataset(torch.utils.data.Dataset):
     name: str
     split: str
     source: str  # "real", "sample" (real images of data/sample) or "drawn"
-    factors: dict | None = None  # tensors (N,): what drawn images were drawn from; of the free faces, which person
+    factors: dict | None = None  # tensors (N,): what drawn images were drawn from; of faces, which person
     mapped_file: mmap.mmap | None = None  # in which `images` lie, if their pages are to be released
     crop: int | None = None  # side of the centre square, in pixels of the release; None for the dataset's default
 

@@ -91,7 +91,8 @@ def read(release, files, stamp, split, size, crop):
         notes.append(f"{release.name}, {split}: {len(skipped):,} of {n:,} files skipped: {some(skipped, '; ')}.")
     for note in notes:
         say_once(note)
-    factors = {key: torch.from_numpy(value) for key, value in release.factors(chosen).items()}
+    known = {} if skipped else release.factors(chosen)  # of files in this order
+    factors = {key: torch.from_numpy(value) for key, value in known.items()}
     mapped_file = images.base if release.is_large and isinstance(images.base, mmap.mmap) else None
     images, targets = torch.from_numpy(images), torch.from_numpy(targets)
     about = release.target_names, release.name, split, release.source

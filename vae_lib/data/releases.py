@@ -370,6 +370,18 @@ class CelebA(FolderRelease):
             train, val = every_tenth(train)
         return {"train": train, "val": val, "test": test}[split], notes
 
+    def factors(self, names):
+        """Which person each photograph shows, if identity_CelebA.txt is there."""
+        path = self.root.with_name("identity_CelebA.txt")
+        if not path.exists():
+            return {}
+        with reading(path), open(path, encoding="utf-8", errors="replace") as lines:
+            rows = [line.split() for line in lines]
+        persons = {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdecimal()}
+        if missing := [name for name in names if name not in persons]:
+            raise damaged(path, f"names no person for {len(missing):,} of the images ({some(missing)})")
+        return {"person": np.array([persons[name] for name in names])}
+
     def read_targets(self, names):
         path = self.root.with_name("list_attr_celeba.txt")
         rows = read_rows(path, names, len(self.target_names), {"-1": 0, "1": 1})
