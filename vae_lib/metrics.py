@@ -101,10 +101,12 @@ def split_kl(mu, logvar, seed=0):
     precision = torch.exp(-logvar)
     offsets = (mu.square() * precision + logvar).sum(dim=1)  # of each component, without the constant of all Gaussians
     own = -0.5 * ((z - mu).square() * precision + logvar).sum(dim=1)
-    mixture = torch.cat([
-        torch.logsumexp(draws @ (mu * precision).T - 0.5 * (draws.square() @ precision.T + offsets), dim=1)
-        for draws in z.split(500)
-    ]) - math.log(len(mu))
+    mixture = torch.cat(
+        [
+            torch.logsumexp(draws @ (mu * precision).T - 0.5 * (draws.square() @ precision.T + offsets), dim=1)
+            for draws in z.split(500)
+        ]
+    ) - math.log(len(mu))
     return own - mixture, mixture + 0.5 * z.square().sum(dim=1)
 
 
