@@ -119,7 +119,7 @@ def plot_history(records, title=""):
         second = [record["history"][1][f"train_{part}"] for record in records.values() if len(record["history"]) > 5]
         if second and part != "kl":
             axis.set_ylim(top=max(second))
-        axis.set(xlabel="epoch", title=label)
+        axis.set(xlabel="epoch", ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(records), fontsize=8)

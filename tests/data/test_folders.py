@@ -35,6 +35,21 @@ def test_celeba_official_parts_and_attributes(lab, capsys):
     assert large.image_shape == (3, 128, 128) and near(large, 0, 46, 128)
 
 
+def test_celeba_persons_are_those_of_the_official_list(lab):
+    write_celeba(lab)
+    persons = lab / "celeba" / "identity_CelebA.txt"
+    assert "person" not in load_dataset("celeba").factors
+    rows = [f"{i + 1:06d}.jpg {1000 + i // 3}" for i in range(51)]
+    persons.write_text("\n".join(rows[::-1]))
+    test = load_dataset("celeba", "test")
+    assert test.factors["person"].tolist() == [1000 + i // 3 for i in range(46, 51)]
+    persons.write_text("\n".join(rows[:-2]))
+    with pytest.raises(LabError, match=r"identity_CelebA.txt names no person for 2 of the images \(000050.jpg, 00"):
+        load_dataset("celeba", "test")
+    (lab / "celeba" / "img_align_celeba" / "000050.jpg").write_bytes(b"")
+    assert "person" not in load_dataset("celeba", "test").factors  # which of them is gone is not known
+
+
 def test_celeba_subset_without_test_images(lab, capsys):
     write_celeba(lab, parts=(0,) * 40 + (1,) * 6, missing=(3, 4, 42))
     train, val, test = (load_dataset("celeba", split) for split in ("train", "val", "test"))

@@ -10,11 +10,13 @@ from matplotlib.colors import to_rgba
 from PIL import Image
 
 from vae_lib import settings
+from vae_lib.metrics import Estimate
 from vae_lib.plots import (
     COLOURS,
     plot_bars,
     plot_histograms,
     plot_history,
+    plot_latent_histograms,
     plot_lines,
     plot_matrix,
     plot_points,
@@ -80,6 +82,51 @@ def test_history_has_a_line_for_training_and_one_for_validation():
 def test_bars_have_the_values():
     figure = plot_bars({"a": {"x": 1.0, "y": 2.0}, "b": {"x": 3.0, "y": 4.0}}, "thing", "height")
     assert [bar.get_height() for bar in figure.axes[0].patches] == [1, 2, 3, 4]
+
+
+def test_bars_of_estimates_have_their_errors():
+    (axis,) = plot_bars({"a": {"x": Estimate(1.0, 0.25), "y": Estimate(2.0, 0.5)}}, "thing", "height").axes
+    assert [bar.get_height() for bar in axis.patches] == [1, 2]
+    assert [(low[1], high[1]) for low, high in axis.collections[0].get_segments()] == [(0.75, 1.25), (1.5, 2.5)]
+
+
+def test_panels_of_different_units_have_axes_of_their_own():
+    panels = {"left": {"a": ([1, 2], [0.0, 1.0])}, "right": {"a": ([1, 2], [0.0, 100.0])}}
+    left, right = plot_lines(panels, "weight", ["share", "grey levels"]).axes
+    assert (left.get_ylabel(), right.get_ylabel()) == ("share", "grey levels")
+    assert left.get_ylim()[1] < 2 and right.get_ylim()[1] > 90
+
+
+def test_latent_histograms_are_densities_on_one_scale():
+    draws = torch.randn(5000, 3, generator=torch.Generator().manual_seed(0))
+    means = 0.1 * draws
+    of_draws, of_means, scale = plot_latent_histograms(means, draws).axes
+    for axis, values in ((of_draws, draws), (of_means, means)):
+        mesh = axis.collections[0]
+        density, edges = mesh.get_array(), mesh.get_coordinates()[:, 0, 1]
+        inside = (values.abs() < 4).float().mean(dim=0).numpy()
+        assert np.allclose(np.asarray(density).sum(axis=0) * (edges[1] - edges[0]), inside, atol=1e-4)
+        assert density.shape == (64, 3) and mesh.get_clim() == (0, 0.8)
+    assert scale.get_ylabel() == "density"
+
+
+def test_every_axis_of_every_chart_has_a_name():
+    row = {f"{split}_{part}": 1.0 for split in ("train", "val") for part in ("loss", "reconstruction", "kl")}
+    series = {"a": ([1, 2], [3.0, 4.0])}
+    charts = [
+        plot_history({"a": {"history": [{"epoch": 1, **row}]}}),
+        plot_lines({"left": series, "right": series}, "size", "error"),
+        plot_lines({"left": series, "right": series}, "size", ["error", "nats"]),
+        plot_points({"left": torch.randn(9, 2), "right": torch.randn(9, 2)}),
+        plot_histograms({"a": torch.randn(99)}, "value"),
+        plot_latent_histograms(torch.randn(99, 3), torch.randn(99, 3)),
+        plot_bars({"a": {"x": 1.0}}, "thing", "height"),
+        plot_matrix(torch.eye(2), "ab", "ab", "row", "column"),
+    ]
+    for figure in charts:
+        for axis in figure.axes:
+            assert axis.get_ylabel() and (axis.get_xlabel() or axis.get_label() == "<colorbar>")
+        assert figure._repr_mimebundle_()[0]["text/plain"].startswith("Chart: ")
 
 
 def test_lines_have_the_values_and_their_errors():

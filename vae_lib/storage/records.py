@@ -39,7 +39,7 @@ def difference(run, record, any_images=False):
     for part in ("data", "config", "model"):
         ours, theirs = run[part], record.get(part, {})
         if any_images and set(ours.get("attributes", ())) <= set(theirs.get("attributes", ())):
-            ours = ours | {key: theirs[key] for key in ("attributes",) if key in theirs}
+            ours = {**ours, "attributes": theirs["attributes"]} if "attributes" in theirs else ours
         for key in ours | theirs:
             if not (part == "data" and key in of_images) and ours.get(key) != theirs.get(key):
                 return f"{part} {key} is {ours.get(key)!r} here and {theirs.get(key)!r} there"
