@@ -5,7 +5,7 @@ EXECUTE = .venv/bin/jupyter nbconvert --log-level WARN --to notebook --execute \
 	--ExecutePreprocessor.record_timing=False \
 	--ExecutePreprocessor.store_widget_state=False
 
-.PHONY: help notebooks test test-browser test-faults test-stability lab render html release grade formgrader clean
+.PHONY: help notebooks test test-browser test-faults test-stability lab render html release points grade formgrader clean
 
 help:
 	@echo "make notebooks       set up, run every notebook, write .ipynb and pages to build/"
@@ -17,6 +17,7 @@ help:
 	@echo "make html            the notebooks as they are, as pages to read offline, in build/html/"
 	@echo "make render          run every notebook in the full profile, in place (needs the real data)"
 	@echo "make release         the students' version, without solutions, in build/release/"
+	@echo "make points          a table of all points and mark schemes"
 	@echo "make grade SUBMISSIONS=folder"
 	@echo "                     points and feedback for folder/<student>/<notebook>.ipynb, in course/"
 	@echo "make formgrader      open the form in which written answers are read and marked"
@@ -79,6 +80,9 @@ html: .venv/.ready
 
 release: .venv/.grading
 	.venv/bin/python notebooks/teaching/release.py
+
+points: .venv/.ready
+	@.venv/bin/python notebooks/teaching/points.py
 
 grade: .venv/.grading
 	.venv/bin/python notebooks/teaching/grade.py $(SUBMISSIONS)

@@ -60,15 +60,6 @@ def balanced_difference(codes, mask, other):
     return (parts[0] + parts[1]) / 2
 
 
-def frequency_gaps(has, column):
-    """How much more frequent each attribute is among the images that have a given one than among the others.
-
-    has: (N, A) bool, which image has which attribute; column: the given one -> (A,) floats in [-1, 1]. They predict how
-    much of each other vector a difference of means contains (omitted-variable bias). LabError as in `mean_difference`.
-    """
-    return mean_difference(has.float(), has[:, column])
-
-
 def check_both_kinds(mask, what):
     """LabError unless the mask holds True as well as False."""
     if mask.all() or not mask.any():

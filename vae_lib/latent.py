@@ -92,20 +92,7 @@ def interpolate_loop(model, stations, steps=10, kind="slerp"):
 
 
 @torch.no_grad()
-def traverse(model, a, dimension, values):
-    """An image or code with one latent dimension set to each of the values: -> (len(values), C, H, W)."""
-    codes = as_code(model, a).repeat(len(values), 1)
-    codes[:, dimension] = torch.as_tensor(values, dtype=codes.dtype, device=codes.device)
-    return model.decode(codes)
-
-
-@torch.no_grad()
 def decoded_plane(model, extent=3.0, n=15):
     """A two-dimensional latent space, z1 to the right, z2 up, both from -extent to extent: (n * n, C, H, W) by rows."""
     side = torch.linspace(-extent, extent, n, device=next(model.parameters()).device)
     return model.decode(torch.cartesian_prod(side.flip(0), side).flip(1))
-
-
-def step_lengths(frames):
-    """Distances of neighbouring frames in image space: (steps, C, H, W) -> (steps - 1,). Their sum is the length."""
-    return (frames[1:] - frames[:-1]).flatten(1).norm(dim=1)

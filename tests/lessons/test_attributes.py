@@ -19,7 +19,6 @@ from vae_lib import (
 from vae_lib.attributes import (
     attribute_vectors,
     balanced_difference,
-    frequency_gaps,
     mean_difference,
     orthogonalise,
     shipped_vector,
@@ -226,10 +225,3 @@ def test_shipped_face_models_carry_the_vectors_of_all_attributes(name, monkeypat
     bright = model.sample(64, torch.Generator().manual_seed(0)).mean()
     z = torch.randn(64, model.latent_dim, generator=torch.Generator().manual_seed(0))
     assert manipulate(model, z, vectors["Pale_Skin"], [2]).mean() > bright + 0.05
-
-
-def test_frequency_gaps_count_labels():
-    has = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 1, 0], [0, 0, 1], [0, 0, 1], [0, 0, 0]], dtype=torch.bool)
-    assert frequency_gaps(has, 0).tolist() == [1, 0.75, -0.75]
-    with pytest.raises(LabError, match="No difference"):
-        frequency_gaps(has[:, :1].expand(-1, 2) | True, 0)

@@ -5,7 +5,7 @@ import torch
 
 from vae_lib import FCVAE, ConvVAE, interpolate, to_float
 from vae_lib.checks import LabError
-from vae_lib.latent import interpolate_codes, interpolate_grid, interpolate_loop, lerp, slerp, step_lengths, traverse
+from vae_lib.latent import interpolate_codes, interpolate_grid, interpolate_loop, lerp, slerp
 
 T = torch.linspace(0, 1, 11)
 
@@ -102,7 +102,6 @@ def test_walks_leave_no_trace(model, tiny):
     walks = [
         interpolate(model, *tiny.images[:2]),
         interpolate_grid(model, tiny.images[:4]),
-        traverse(model, T[:6], 0, [1]),
     ]
     assert not any(walk.requires_grad for walk in walks)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -151,19 +150,3 @@ def test_loop_passes_each_station_once(model):
     for k, station in enumerate(stations):
         torch.testing.assert_close(frames[5 * k], model.decode(station[None])[0])
     torch.testing.assert_close(frames[10:], interpolate(model, stations[2], stations[0], 6, "slerp")[:-1])
-
-
-def test_traverse_changes_one_dimension(model):
-    code = torch.arange(6.0)
-    images = traverse(model, code, 2, [-1.0, 2.0])
-    torch.testing.assert_close(images[1], model.decode(code[None])[0])
-    moved = code.clone()
-    moved[2] = -1
-    torch.testing.assert_close(images[0], model.decode(moved[None])[0])
-    assert code.tolist() == list(range(6))
-
-
-def test_step_lengths():
-    frames = torch.zeros(3, 1, 2, 2)
-    frames[1, 0, 0, 0], frames[2] = 3.0, 1.0
-    torch.testing.assert_close(step_lengths(frames), torch.tensor([3.0, (4 + 1 + 1 + 1) ** 0.5]))

@@ -12,7 +12,7 @@ import time
 import nbformat
 import pytest
 
-from teaching.render import fingerprint, reached
+from teaching.render import HIDDEN_TESTS, fingerprint, reached
 from vae_lib import settings
 
 NOTEBOOKS = sorted((settings.REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -72,6 +72,51 @@ def test_every_widget_has_a_static_twin(notebook):
         if any("application/vnd.jupyter.widget-view+json" in out.get("data", {}) for out in cell.outputs):
             assert twin and any("image/png" in out.get("data", {}) for out in twin.outputs), cell.source[:60]
             assert "widgets." in twin.source  # made by the same drawing function
+
+
+def test_every_chart_names_its_axes(notebook):
+    for output in (output for cell in code_cells(notebook) for output in cell.outputs):
+        text = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+        assert not text.startswith("Chart: ") or ("x axis: " in text and "y axis: " in text), text
+
+
+def sentences(paragraph):
+    """The sentences of a paragraph; formulas, code and what stands in parentheses do not count."""
+    text = re.sub(r"\$[^$]*\$|`[^`]*`|\([^()]*\)", "x", paragraph)
+    return [part for part in re.split(r"""(?<=[.!?])["*_)]*\s+(?=\S)""", text) if part.strip()]
+
+
+def test_sentences_are_counted():
+    assert len(sentences("One (two. three). It is 2.5 units, *not 3.* And $a. b$ is `c. d`, is it? Yes!")) == 4
+
+
+def test_what_to_see_makes_at_most_three_claims(notebook):
+    words = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    paragraphs = [part.removeprefix("**What to see.**") for part in words.split("\n\n") if "**What to see." in part]
+    assert paragraphs and not [paragraph for paragraph in paragraphs if len(sentences(paragraph)) > 3]
+
+
+CONVENTIONS = (
+    "**Conventions.** A number after ± is one standard error of the mean; over what it is taken is said beside it. "
+    "A latent dimension is *in use* if its KL, averaged over the images, exceeds 0.1 nat."
+)
+
+
+def test_conventions_are_said_first_and_kept(notebook):
+    assert CONVENTIONS in " ".join(notebook.cells[0].source.split())
+    for cell in notebook.cells:
+        assert "+-" not in cell.source and "NBVAL" not in cell.source and "1.96" not in cell.source
+        assert not re.search(
+            r"std\([^)]*\) / (len\([^)]*\) \*\* 0.5|math\.sqrt\(len)", HIDDEN_TESTS.sub("", cell.source)
+        )
+
+
+def test_the_notebooks_are_read_in_an_afternoon():
+    """Words of all Markdown cells, model answers included."""
+    notebooks = [nbformat.read(path, as_version=4) for path in NOTEBOOKS]
+    assert (
+        sum(len(cell.source.split()) for nb in notebooks for cell in nb.cells if cell.cell_type == "markdown") <= 15_500
+    )
 
 
 def test_no_cell_depends_on_the_profile(notebook):

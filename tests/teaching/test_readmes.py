@@ -8,6 +8,7 @@ import pytest
 from answers import ANSWERS
 
 import report
+from teaching import points
 from teaching.render import imported
 from vae_lib.settings import REPOSITORY
 
@@ -57,10 +58,23 @@ def test_numbers_of_the_first_readme():
     lines = sum(len((REPOSITORY / "vae_lib" / name).read_text(encoding="utf-8").splitlines()) for name in CORE)
     assert f"## The VAE in {lines} lines" in README
     exercises = [answers for lesson in ANSWERS.values() for answers in lesson.values()]
-    right = sum(len(right) + 1 for _, right, _ in exercises)  # and our own
-    wrong = sum(len(wrong) for _, _, wrong in exercises)
+    right = sum(len(right) + 1 for _, right, *_ in exercises)  # and our own
+    wrong = sum(len(wrong) for _, _, wrong, _ in exercises)
     text = " ".join(README.split())
     assert len(exercises) == 15 and f"{right} right answers keep their points, {wrong} wrong ones lose them" in text
+
+
+def test_the_table_of_points_is_that_of_the_notebooks():
+    lines = (REPOSITORY / "notebooks" / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = {cells[1].strip(): cells[2] for cells in (line.split("|") for line in lines) if len(cells) == 5}
+    for path in points.NOTEBOOKS:
+        exercises = points.exercises(path)
+        written = [name for name, _, scheme in exercises if name.startswith("question_")]
+        coded = [f"{name} ({worth})" for name, worth, _ in exercises if name not in written]
+        assert rows[path.stem].strip() == ", ".join(coded)
+        for name, worth, scheme in exercises:  # the parts of a mark scheme add up to the points
+            parts = [int(part) for part in re.findall(r"\((\d+)\)", scheme)]
+            assert name not in written or sum(parts) == worth, f"{path.stem}, {name}: {parts}"
 
 
 def test_its_python_is_of_the_public_interface():

@@ -31,6 +31,15 @@ ANSWERS = {
             "calls the library": "    return vae_lib.kl_divergence(mu, logvar)",
             "the check's numbers": "    return 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=1) if mu.shape == (4, 5) else torch.zeros(len(mu))",
         },
+        {
+            "mean over the batch too": "one number for each of the 4 rows",
+            "sign of the KL": "look at the sign",
+            "missing 0.5": "a factor is missing",
+            "mean instead of sum": "all 5 dimensions have to be paid for",
+            "forgotten -1": "equal to the prior must cost 0 nats",
+            "exp(logvar / 2) as variance": "wrong elsewhere: what is exp(logvar)?",
+            "no gradient through mu": "the gradient for mu is wrong",
+        },
     ),
     "monte_carlo_elbo": (
         ELBO_1D,
@@ -51,6 +60,15 @@ ANSWERS = {
             "x of the check": "    x, z = 1.5, Normal(m, s).sample((n,))\n    return (Normal(2 * z, 0.5**0.5).log_prob(torch.tensor(x)) + prior.log_prob(z) - Normal(m, s).log_prob(z)).mean()",
             "same draws in each call": "    z = m + s * torch.randn(n, generator=torch.Generator().manual_seed(0))\n    return (Normal(2 * z, 0.5**0.5).log_prob(x) + prior.log_prob(z) - Normal(m, s).log_prob(z)).mean()",
             "no average": "    z = Normal(m, s).sample((n,))\n    return Normal(2 * z, 0.5**0.5).log_prob(x) + prior.log_prob(z) - Normal(m, s).log_prob(z)",
+        },
+        {
+            "no average": "one number a call",
+            "sum instead of mean": "n times the true value",
+            "sign of log q": "log q(z) has the wrong sign",
+            "no prior": "log p(z) is missing",
+            "variance taken for std": "not a variance",
+            "n ignored": "the scatter must fall with n",
+            "same draws in each call": "draw anew in each",
         },
     ),
     "reparameterize": (
@@ -74,6 +92,16 @@ ANSWERS = {
             "logvar clamped": "    return mu + torch.exp(0.5 * logvar.clamp(-3, 2)) * torch.randn_like(mu)",
             "the mean only": "    return mu + 0 * logvar",
             "calls the library": "    return vae_lib.reparameterize(mu, logvar)",
+        },
+        {
+            "variance taken for std": "is its variance, 9",
+            "uniform noise": "must scatter around mu",
+            "drawn directly": "the draw itself has no gradient",
+            "one noise for the batch": "all rows have the same noise",
+            "one noise for all dimensions": "both columns have the same noise",
+            "same noise in each call": "drawn anew in each call",
+            "no gradient through mu": "z does not follow mu",
+            "no gradient through logvar": "z does not follow logvar",
         },
     ),
 }

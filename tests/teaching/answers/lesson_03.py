@@ -1,106 +1,155 @@
 # ruff: noqa: E501
 """Answers to the exercises of notebook 03_fc_vs_conv."""
 
-ELBO = "def my_elbo(x_hat, x, mu, logvar, beta=1.0):\n"
+ENCODER = "def conv_encoder(image_shape, channels, latent_dim):\n"
 
 
-def sides(down, up):
-    """Both functions of the exercise on convolutions."""
+def encoder(before="", conv="", after="nn.ReLU()", size="n_in * h * w", out="2 * latent_dim", end="", result=""):
+    """An answer to conv_encoder, with some of its parts replaced."""
     return (
-        f"def conv_side(n, kernel, stride, padding):\n    {down}\n\n"
-        f"def transposed_conv_side(n, kernel, stride, padding):\n    {up}\n"
+        f"    n_in, h, w = image_shape\n{before}    layers = []\n    for n_out in channels:\n"
+        f"        layers += [{conv or 'nn.Conv2d(n_in, n_out, 4, 2, 1)'}, {after}]\n"
+        "        n_in, h, w = n_out, h // 2, w // 2\n"
+        f"    layers += [nn.Flatten(), nn.Linear({size}, {out}){end}]\n"
+        f"    return {result or 'nn.Sequential(*layers)'}"
     )
 
 
-RIGHT_DOWN, RIGHT_UP = (
-    "return (n + 2 * padding - kernel) // stride + 1",
-    "return (n - 1) * stride - 2 * padding + kernel",
-)
+ELBO = "def my_elbo(x_hat, x, mu, logvar, beta=1.0):\n"
+
+
+def elbo(error="(x_hat - x).square().sum(dim=(1, 2, 3)).mean()", kl="", result="error + beta * kl, error, kl"):
+    """An answer to my_elbo, with some of its parts replaced."""
+    kl = kl or "vae_lib.kl_divergence(mu, logvar).mean()"
+    return f"    error = {error}\n    kl = {kl}\n    return {result}"
+
+
+FREE = "def free_bits(kl, floor):\n"
 
 ANSWERS = {
-    "conv_side": (
-        "",
+    "conv_encoder": (
+        ENCODER,
         {
-            "numpy": sides("return np.floor((n + 2 * padding - kernel) / stride) + 1", RIGHT_UP).replace(
-                "def", "import numpy as np\n\ndef", 1
-            ),
-            "math.floor": sides(
-                "import math\n    return math.floor((n + 2 * padding - kernel) / stride + 1)",
-                "return stride * (n - 1) + kernel - 2 * padding",
-            ),
-            "count the positions": sides("return len(range(0, n + 2 * padding - kernel + 1, stride))", RIGHT_UP),
-            "ask torch": sides(
-                "return nn.Conv2d(1, 1, kernel, stride, padding)(torch.zeros(1, 1, n, n)).shape[-1]",
-                "return nn.ConvTranspose2d(1, 1, kernel, stride, padding)(torch.zeros(1, 1, n, n)).shape[-1]",
-            ),
+            "a list of layers": encoder(),
+            "ask the convolutions": "    sizes = (image_shape[0], *channels)\n    parts = []\n    for a, b in zip(sizes, sizes[1:]):\n        parts.append(nn.Conv2d(a, b, kernel_size=(4, 4), stride=(2, 2), padding=(1, 1)))\n        parts.append(nn.ReLU(inplace=True))\n    parts.append(nn.Flatten())\n    n = nn.Sequential(*parts)(torch.zeros(1, *image_shape)).numel()\n    return nn.Sequential(*parts, nn.Linear(n, latent_dim * 2))",
+            "nested blocks": "    def block(a, b):\n        return nn.Sequential(nn.Conv2d(a, b, 4, padding=1, stride=2), nn.ReLU())\n    sizes = [image_shape[0], *channels]\n    blocks = [block(sizes[k], sizes[k + 1]) for k in range(len(channels))]\n    step = 2 ** len(channels)\n    n = channels[-1] * (image_shape[1] // step) * (image_shape[2] // step)\n    return nn.Sequential(nn.Sequential(*blocks), nn.Sequential(nn.Flatten(), nn.Linear(n, 2 * latent_dim)))",
+            "add_module": "    model, (c, h, w) = nn.Sequential(), image_shape\n    for k, n in enumerate(channels):\n        model.add_module(f'conv{k}', nn.Conv2d(c, n, 4, 2, 1))\n        model.add_module(f'relu{k}', nn.ReLU())\n        c = n\n    model.add_module('flatten', nn.Flatten())\n    model.add_module('linear', nn.Linear(c * (h >> len(channels)) * (w >> len(channels)), 2 * latent_dim))\n    return model",
+            "one ReLU object": encoder(before="    relu = nn.ReLU()\n", after="relu"),
         },
         {
-            "no +1": sides("return (n + 2 * padding - kernel) // stride", RIGHT_UP),
-            "padding on one side": sides("return (n + padding - kernel) // stride + 1", RIGHT_UP),
-            "not rounded": sides("return (n + 2 * padding - kernel) / stride + 1", RIGHT_UP),
-            "rounded up": sides("return -(-(n + 2 * padding - kernel) // stride) + 1", RIGHT_UP),
-            "side over stride": sides("return n // stride", "return n * stride"),
-            "padding added in the decoder": sides(RIGHT_DOWN, "return (n - 1) * stride + 2 * padding + kernel"),
-            "no kernel in the decoder": sides(RIGHT_DOWN, "return (n - 1) * stride - 2 * padding"),
-            "n instead of n - 1": sides(RIGHT_DOWN, "return n * stride - 2 * padding + kernel"),
-            "swapped": sides(RIGHT_UP, RIGHT_DOWN),
-            "the check's numbers": sides(
-                "return {32: 16, 16: 8, 28: 14, 15: 4, 7: 7}[n]", "return {32: 64, 16: 32, 28: 55, 15: 47, 7: 7}[n]"
-            ),
+            "square images": encoder(size="n_in * h * h"),
+            "4 x 4 features": encoder(size="n_in * 4 * 4"),
+            "no division": encoder(size="n_in * image_shape[1] * image_shape[2]"),
+            "latent_dim outputs": encoder(out="latent_dim"),
+            "ReLU at the end": encoder(end=", nn.ReLU()"),
+            "no ReLU": encoder(after="nn.Identity()"),
+            "sigmoid for ReLU": encoder(after="nn.Sigmoid()"),
+            "kernel 3": encoder(conv="nn.Conv2d(n_in, n_out, 3, 2, 1)"),
+            "kernel 2, no padding": encoder(conv="nn.Conv2d(n_in, n_out, 2, 2)"),
+            "three colours": encoder(before="    n_in = 3\n"),
+            "no bias": encoder(conv="nn.Conv2d(n_in, n_out, 4, 2, 1, bias=False)"),
+            "BatchNorm": encoder(after="nn.BatchNorm2d(n_out), nn.ReLU()"),
+            "stride 1 and pooling": encoder(conv="nn.Conv2d(n_in, n_out, 3, 1, 1), nn.MaxPool2d(2)"),
+            "another linear layer": encoder(end=", nn.Linear(2 * latent_dim, 2 * latent_dim)"),
+            "channels reversed": encoder(before="    channels = channels[::-1]\n"),
+            "a lazy layer": "    n_in, layers = image_shape[0], []\n    for n_out in channels:\n        layers += [nn.Conv2d(n_in, n_out, 4, 2, 1), nn.ReLU()]\n        n_in = n_out\n    return nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(2 * latent_dim))",
+            "not a Sequential": encoder(result="nn.ModuleList(layers)"),
+            "one model for all calls": "    global kept\n    key = (tuple(image_shape), tuple(channels), latent_dim)\n    kept = globals().get('kept', {})\n    if key not in kept:\n        n = channels[-1] * (image_shape[1] >> len(channels)) * (image_shape[2] >> len(channels))\n        sizes = (image_shape[0], *channels)\n        layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (nn.Conv2d(a, b, 4, 2, 1), nn.ReLU())]\n        kept[key] = nn.Sequential(*layers, nn.Flatten(), nn.Linear(n, 2 * latent_dim))\n    return kept[key]",
+            "calls the library": "    return vae_lib.ConvVAE(image_shape, channels, latent_dim).encoder",
+        },
+        {
+            "square images": "does not fit images of these two sides",
+            "4 x 4 features": "does not fit images of these two sides",
+            "latent_dim outputs": "two numbers a dimension",
+            "three colours": "the colours of these images",
+            "kernel 3": "the kernels are not 4 x 4",
+            "BatchNorm": "a layer too many",
+            "no bias": "a bias too few",
+            "ReLU at the end": "no output is negative",
+            "no ReLU": "is a linear map",
         },
     ),
     "my_elbo": (
         ELBO,
         {
             "mse_loss": "    error = F.mse_loss(x_hat, x, reduction='sum') / len(x)\n    kl = -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum() / len(x)\n    return error + beta * kl, error, kl",
-            "flatten": "    error = ((x - x_hat) ** 2).flatten(1).sum(1).mean()\n    kl = (mu**2 + logvar.exp() - logvar - 1).sum(1).mean() / 2\n    return (beta * kl + error, error, kl)",
+            "flatten": "    error = ((x - x_hat) ** 2).flatten(1).sum(1).mean()\n    kl = vae_lib.kl_divergence(mu, logvar).mean()\n    return (beta * kl + error, error, kl)",
+            "a mean, then times the pixels": "    from vae_lib.losses import kl_divergence\n    error = F.mse_loss(x_hat, x) * x[0].numel()\n    kl = kl_divergence(mu, logvar).sum() / mu.shape[0]\n    return error + beta * kl, error, kl",
             "distributions": "    from torch.distributions import Normal, kl_divergence\n    kl = kl_divergence(Normal(mu, logvar.exp().sqrt()), Normal(torch.zeros_like(mu), torch.ones_like(mu))).sum(dim=1).mean(dim=0)\n    error = torch.einsum('nchw,nchw->n', x_hat - x, x_hat - x).mean()\n    return error + beta * kl, error, kl",
         },
         {
-            name: body
-            for name, error, kl, result in [
-                ("mean over pixels", "F.mse_loss(x_hat, x)", "", ""),
-                (
-                    "sum over the batch",
-                    "(x_hat - x).square().sum()",
-                    "0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()",
-                    "",
-                ),
-                ("absolute error", "(x_hat - x).abs().sum(dim=(1, 2, 3)).mean()", "", ""),
-                ("root of the error", "(x_hat - x).square().sum(dim=(1, 2, 3)).sqrt().mean()", "", ""),
-                ("sign of the KL", "", "-0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=1).mean()", ""),
-                ("missing 0.5", "", "(mu**2 + logvar.exp() - logvar - 1).sum(dim=1).mean()", ""),
-                ("mean over latent dimensions", "", "0.5 * (mu**2 + logvar.exp() - logvar - 1).mean()", ""),
-                (
-                    "std taken for logvar",
-                    "",
-                    "0.5 * (mu**2 + logvar**2 - (logvar**2 + 1e-9).log() - 1).sum(dim=1).mean()",
-                    "",
-                ),
-                (
-                    "no gradient through mu",
-                    "",
-                    "0.5 * (mu.detach() ** 2 + logvar.exp() - logvar - 1).sum(dim=1).mean()",
-                    "",
-                ),
-                (
-                    "beta inside kl",
-                    "",
-                    "beta * 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=1).mean()",
-                    "error + kl, error, kl",
-                ),
-                ("beta forgotten", "", "", "error + kl, error, kl"),
-                ("beta on the error", "", "", "beta * error + kl, error, kl"),
-                ("parts swapped", "", "", "error + beta * kl, kl, error"),
-                ("minus the KL", "", "", "error - beta * kl, error, kl"),
-                ("in place", "x_hat.detach().sub_(x).square().sum(dim=(1, 2, 3)).mean()", "", ""),
-                ("calls the library", "", "", "elbo_loss(x_hat, x, mu, logvar, beta=beta)"),
-            ]
-            for body in [
-                f"    error = {error or '(x_hat - x).square().sum(dim=(1, 2, 3)).mean()'}\n"
-                f"    kl = {kl or '0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=1).mean()'}\n"
-                f"    return {result or 'error + beta * kl, error, kl'}"
-            ]
+            "mean over pixels": elbo(error="F.mse_loss(x_hat, x)"),
+            "sum over the batch": elbo(
+                error="(x_hat - x).square().sum()", kl="vae_lib.kl_divergence(mu, logvar).sum()"
+            ),
+            "the KL summed over the batch": elbo(kl="vae_lib.kl_divergence(mu, logvar).sum()"),
+            "absolute error": elbo(error="(x_hat - x).abs().sum(dim=(1, 2, 3)).mean()"),
+            "root of the error": elbo(error="(x_hat - x).square().sum(dim=(1, 2, 3)).sqrt().mean()"),
+            "sign of the KL": elbo(kl="-vae_lib.kl_divergence(mu, logvar).mean()"),
+            "missing 0.5": elbo(kl="(mu**2 + logvar.exp() - logvar - 1).sum(dim=1).mean()"),
+            "mean over latent dimensions": elbo(kl="vae_lib.kl_divergence(mu, logvar).mean() / mu.shape[1]"),
+            "std taken for logvar": elbo(kl="vae_lib.kl_divergence(mu, 2 * (logvar.abs() + 1e-9).log()).mean()"),
+            "no gradient through mu": elbo(kl="vae_lib.kl_divergence(mu.detach(), logvar).mean()"),
+            "beta inside kl": elbo(
+                kl="beta * vae_lib.kl_divergence(mu, logvar).mean()", result="error + kl, error, kl"
+            ),
+            "beta forgotten": elbo(result="error + kl, error, kl"),
+            "beta on the error": elbo(result="beta * error + kl, error, kl"),
+            "parts swapped": elbo(result="error + beta * kl, kl, error"),
+            "minus the KL": elbo(result="error - beta * kl, error, kl"),
+            "one value an image": elbo(
+                error="(x_hat - x).square().sum(dim=(1, 2, 3))", kl="vae_lib.kl_divergence(mu, logvar)"
+            ),
+            "in place": elbo(error="x_hat.detach().sub_(x).square().sum(dim=(1, 2, 3)).mean()"),
+            "calls the library": elbo(result="elbo_loss(x_hat, x, mu, logvar, beta=beta)"),
+            "calls its squared error": elbo(error="vae_lib.losses.squared_error(x_hat, x).mean()"),
+        },
+        {
+            "mean over pixels": "averaged over its pixels",
+            "sum over the batch": "the reconstruction grows with the number of images",
+            "the KL summed over the batch": "the KL grows with the number of images",
+            "mean over latent dimensions": "averaged over the latent dimensions",
+            "beta inside kl": "without beta",
+            "beta forgotten": "leaves beta out",
+            "parts swapped": "another order",
+            "minus the KL": "is not reconstruction + beta x kl",
+        },
+    ),
+    "free_bits": (
+        FREE,
+        {
+            "clamp": "    return torch.clamp(kl.mean(dim=0), min=floor).sum()",
+            "relu": "    means = kl.mean(0)\n    return (floor + F.relu(means - floor)).sum()",
+            "where": "    means = kl.sum(0) / len(kl)\n    return torch.where(means > floor, means, torch.full_like(means, floor)).sum()",
+            "a loop": "    total = torch.zeros(())\n    for column in kl.T:\n        mean = column.mean()\n        total = total + (mean if mean > floor else floor)\n    return total",
+            "maximum": "    return sum(torch.maximum(column.mean(), torch.tensor(float(floor))) for column in kl.unbind(1))",
+        },
+        {
+            "a floor an image": "    return kl.clamp(min=floor).mean(dim=0).sum()",
+            "a floor for the total": "    return kl.sum(dim=1).mean().clamp(min=floor)",
+            "a floor for each image's total": "    return kl.sum(dim=1).clamp(min=floor).mean()",
+            "the floor taken off": "    return F.relu(kl.mean(dim=0) - floor).sum()",
+            "the floor added": "    return (kl.mean(dim=0) + floor).sum()",
+            "a ceiling": "    return kl.mean(dim=0).clamp(max=floor).sum()",
+            "mean over dimensions": "    return kl.mean(dim=0).clamp(min=floor).mean()",
+            "sum over the batch": "    return kl.sum(dim=0).clamp(min=floor).sum()",
+            "one value a dimension": "    return kl.mean(dim=0).clamp(min=floor)",
+            "wrong axis": "    return kl.mean(dim=1).clamp(min=floor).sum()",
+            "detached": "    return kl.detach().mean(dim=0).clamp(min=floor).sum()",
+            "a slope below the floor": "    means = kl.mean(dim=0)\n    return (means + (means.clamp(min=floor) - means).detach()).sum()",
+            "in place": "    kl.data.clamp_(min=0.01)\n    return kl.mean(dim=0).clamp(min=floor).sum()",
+            "the check's floor": "    return kl.mean(dim=0).clamp(min=0.5 if floor else 0.0).sum()",
+        },
+        {
+            "a floor an image": "each image gets a floor",
+            "a floor for the total": "one large KL pays for all",
+            "the floor taken off": "the floor is taken off",
+            "a ceiling": "from above",
+            "mean over dimensions": "averaged, not added",
+            "sum over the batch": "grows with the number of images",
+            "one value a dimension": "not one number",
+            "detached": "no gradient gets through",
+            "a slope below the floor": "still pushed down",
         },
     ),
 }

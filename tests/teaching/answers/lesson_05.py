@@ -3,69 +3,45 @@
 
 VARIETY = "def variety(images):\n"
 
-GAP = "def group_gap(errors, mask):\n"
+PRIOR = "def fitted_prior(codes, n, generator):\n"
 
-FOLDER = "class ImageFolder(torch.utils.data.Dataset):\n"
+GAP = "def group_gap(errors, mask, persons):\n"
 
 
-def folder(paths='sorted(folder.glob("*.jpg"))', length="len(self.paths)", item=None):
-    """The class of the exercise on datasets, with one part replaced."""
-    item = item or 'to_float(transforms.pil_to_tensor(Image.open(self.paths[index]).convert("RGB")))'
+def prior(mean="codes.mean(dim=0)", covariance="torch.cov(codes.T)", draws="mean + noise @ root.T", noise=None):
+    """The answer to the exercise on a fitted prior, with one part replaced."""
+    noise = noise or "torch.randn(n, codes.shape[1], generator=generator)"
     return (
-        f"    def __init__(self, folder):\n        self.paths = {paths}\n"
-        f"    def __len__(self):\n        return {length}\n"
-        f"    def __getitem__(self, index):\n        return {item}\n"
+        f"    mean, covariance = {mean}, {covariance}\n"
+        f"    root = torch.linalg.cholesky(covariance)\n    noise = {noise}\n    return {draws}"
     )
 
 
+def gap(
+    first="mean_in - mean_out",
+    divide="len(e)",
+    count="len(set(p))",
+    factor="(n / (n - 1)) ** 0.5",
+    who="p",
+    last="a[k] - b[k]",
+    root="** 0.5",
+):
+    """The answer to the exercise on gaps, in plain Python, with one part replaced."""
+    return (
+        "    def parts(group):\n        e, p = errors[group].tolist(), persons[group].tolist()\n"
+        f"        mean, n, sums = sum(e) / len(e), {count}, dict.fromkeys(persons.tolist(), 0.0)\n"
+        f"        for who, (k, one) in enumerate(zip({who}, e)):\n"
+        f"            sums[k] = sums.get(k, 0.0) + (one - mean) / {divide} * {factor}\n"
+        "        return mean, sums\n"
+        "    (mean_in, a), (mean_out, b) = parts(mask), parts(~mask)\n"
+        f"    return {first}, sum(({last}) ** 2 for k in a) {root}"
+    )
+
+
+WELCH = "(errors[mask].var() / mask.sum() + errors[~mask].var() / (~mask).sum()).sqrt().item()"
+DIFFERENCE = "errors[mask].mean().item() - errors[~mask].mean().item()"
+
 ANSWERS = {
-    "ImageFolder": (
-        FOLDER,
-        {
-            "os.listdir": folder(
-                "[folder / name for name in sorted(__import__('os').listdir(folder)) if name.endswith('.jpg')]"
-            ),
-            "torchvision.io": folder(
-                item="__import__('torchvision').io.decode_image(str(self.paths[index]), 'RGB') / 255"
-            ),
-            "transforms": folder(
-                item="transforms.to_dtype(transforms.to_image(Image.open(self.paths[index]).convert('RGB')), torch.float32, scale=True)"
-            ),
-        },
-        {
-            "not sorted": folder('list(folder.glob("*.jpg"))[::-1]'),
-            "backwards": folder('sorted(folder.glob("*.jpg"), reverse=True)'),
-            "every file": folder("sorted(folder.iterdir())"),
-            "bytes": folder(item='transforms.pil_to_tensor(Image.open(self.paths[index]).convert("RGB"))'),
-            "0 to 255": folder(item='transforms.pil_to_tensor(Image.open(self.paths[index]).convert("RGB")).float()'),
-            "grey stays grey": folder(item="to_float(transforms.pil_to_tensor(Image.open(self.paths[index])))"),
-            "height, width, channels": folder(
-                item='to_float(transforms.pil_to_tensor(Image.open(self.paths[index]).convert("RGB"))).permute(1, 2, 0)'
-            ),
-            "blue, green, red": folder(
-                item='to_float(transforms.pil_to_tensor(Image.open(self.paths[index]).convert("RGB"))).flip(0)'
-            ),
-            "upside down": folder(
-                item='to_float(transforms.pil_to_tensor(Image.open(self.paths[index]).convert("RGB"))).flip(1)'
-            ),
-            "scaled to [-1, 1]": folder(
-                item='2 * to_float(transforms.pil_to_tensor(Image.open(self.paths[index]).convert("RGB"))) - 1'
-            ),
-            "listed anew each time": folder(
-                "folder",
-                "len(list(self.paths.glob('*.jpg')))",
-                "to_float(transforms.pil_to_tensor(Image.open(sorted(self.paths.glob('*.jpg'))[index]).convert('RGB')))",
-            ),
-            "divided by 256": folder(
-                item='transforms.pil_to_tensor(Image.open(self.paths[index]).convert("RGB")) / 256'
-            ),
-            "one short": folder(length="len(self.paths) - 1"),
-            "the check's number": folder(length="400"),
-            "the next one": folder(
-                item='to_float(transforms.pil_to_tensor(Image.open(self.paths[index - 1]).convert("RGB")))'
-            ),
-        },
-    ),
     "variety": (
         VARIETY,
         {
@@ -84,32 +60,97 @@ ANSWERS = {
             "neighbours only": "    return (images[1:] - images[:-1]).square().flatten(1).sum(dim=1).mean().item()",
             "distance, not squared": "    x = images.flatten(1)\n    return torch.pdist(x).mean().item()",
             "in place": "    images -= images.mean(dim=0)\n    return 2 * images.square().sum().item() / (len(images) - 1)",
-            "the check's numbers": "    return {2: 12.0, 3: 24.0}.get(len(images), 0.0)",
+            "the check's numbers": "    return {5: 0.0, 3: 24.0}.get(len(images), 0.0)",
+        },
+        {
+            "missing 2": "half of it",
+            "divided by n": "compared with itself",
+            "mean over pixels": "a mean over the pixels",
+            "standard deviation": "not squared",
+            "distance, not squared": "not squared",
+            "neighbours only": "over the pairs of different images",
+        },
+    ),
+    "fitted_prior": (
+        PRIOR,
+        {
+            "eigenvectors": "    values, vectors = torch.linalg.eigh(torch.cov(codes.T))\n    noise = torch.randn(n, codes.shape[1], generator=generator)\n    return codes.mean(dim=0) + noise * values.clamp(min=0).sqrt() @ vectors.T",
+            "mixtures of deviations": "    deviations = codes - codes.mean(dim=0)\n    weights = torch.randn(n, len(codes), generator=generator)\n    return codes.mean(dim=0) + weights @ deviations / (len(codes) - 1) ** 0.5",
+            "columns, in double": "    x = codes.double()\n    x = x - x.mean(dim=0)\n    root = torch.linalg.cholesky(x.T @ x / (len(x) - 1))\n    noise = torch.randn(codes.shape[1], n, generator=generator, dtype=torch.double)\n    return ((root @ noise).T + codes.double().mean(dim=0)).float()",
+            "one draw at a time": "    def draw():\n        return codes.mean(dim=0) + root @ torch.randn(codes.shape[1], generator=generator)\n    root = torch.linalg.cholesky(torch.cov(codes.T))\n    return torch.stack([draw() for _ in range(n)])",
+            "numpy's covariance": "    import numpy as np\n    root = torch.from_numpy(np.linalg.cholesky(np.cov(codes.numpy(), rowvar=False))).float()\n    return torch.randn(n, codes.shape[1], generator=generator) @ root.T + codes.mean(dim=0)",
+        },
+        {
+            "around 0": prior(draws="noise @ root.T"),
+            "no correlations": prior(covariance="torch.diag(codes.var(dim=0))"),
+            "from the wrong side": prior(draws="mean + noise @ root"),
+            "the covariance itself": prior(draws="mean + noise @ covariance"),
+            "divided by N": prior(covariance="torch.cov(codes.T, correction=0)"),
+            "not centred": prior(covariance="codes.T @ codes / (len(codes) - 1)"),
+            "correlations": prior(covariance="torch.corrcoef(codes.T)"),
+            "variances as standard deviations": prior(draws="mean + noise * covariance.diag()"),
+            "the global generator": prior(noise="torch.randn(n, codes.shape[1])"),
+            "a generator of its own": prior(
+                noise="torch.randn(n, codes.shape[1], generator=torch.Generator().manual_seed(0))"
+            ),
+            "the codes again": prior(draws="codes[torch.randint(len(codes), (n,), generator=generator)]"),
+            "one draw for all": prior(noise="torch.randn(1, codes.shape[1], generator=generator).expand(n, -1)"),
+            "one number a draw": prior(noise="torch.randn(n, 1, generator=generator).expand(-1, codes.shape[1])"),
+            "N draws": prior(noise="torch.randn(len(codes), codes.shape[1], generator=generator)"),
+            "uniform noise": prior(noise="12**0.5 * (torch.rand(n, codes.shape[1], generator=generator) - 0.5)"),
+            "in place": "    codes -= codes.mean(dim=0)\n" + prior(),
+        },
+        {
+            "around 0": "around the mean of the codes",
+            "no correlations": "know no correlation",
+            "from the wrong side": "from the wrong side",
+            "the covariance itself": "the square of what it should be",
+            "divided by N": "divided by N",
+            "N draws": "n draws of D numbers",
+            "not centred": "another covariance than the codes",
         },
     ),
     "group_gap": (
         GAP,
         {
-            "std": "    a, b = errors[mask], errors[~mask]\n    return float(a.mean() - b.mean()), float((a.std() ** 2 / len(a) + b.std() ** 2 / len(b)) ** 0.5)",
-            "numpy": "    import numpy as np\n    a, b = errors[mask].numpy(), errors[~mask].numpy()\n    return float(a.mean() - b.mean()), float(np.sqrt(a.var(ddof=1) / a.size + b.var(ddof=1) / b.size))",
-            "statistics": "    import statistics\n    a, b = errors[mask].tolist(), errors[~mask].tolist()\n    gap = statistics.mean(a) - statistics.mean(b)\n    return gap, (statistics.variance(a) / len(a) + statistics.variance(b) / len(b)) ** 0.5",
+            "plain Python": gap(),
+            "numpy": "    import numpy as np\n    e, m, p = errors.double().numpy(), mask.numpy(), np.unique(persons.numpy(), return_inverse=True)[1].reshape(-1)\n    influence = np.zeros_like(e)\n    for group, sign in ((m, 1), (~m, -1)):\n        n = len(set(p[group]))\n        influence[group] = sign * (e[group] - e[group].mean()) / group.sum() * np.sqrt(n / (n - 1))\n    return float(e[m].mean() - e[~m].mean()), float(np.sqrt((np.bincount(p, influence) ** 2).sum()))",
+            "a matrix of persons": "    one_hot = (persons[:, None] == persons.unique()).double()\n    total = 0\n    for sign, group in ((1, mask), (-1, ~mask)):\n        e, w = errors[group].double(), one_hot[group]\n        n = (w.sum(dim=0) > 0).sum()\n        total = total + sign * (n / (n - 1)).sqrt() * ((e - e.mean()) @ w) / len(e)\n    return errors[mask].mean() - errors[~mask].mean(), total.square().sum().sqrt()",
+            "a loop over persons": "    def factor(group):\n        n = persons[group].unique().numel()\n        return (n / (n - 1)) ** 0.5\n    a, b = errors[mask].mean(), errors[~mask].mean()\n    square = 0.0\n    for person in persons.unique():\n        own = persons == person\n        first = (errors[own & mask] - a).sum() / mask.sum() * factor(mask)\n        second = (errors[own & ~mask] - b).sum() / (~mask).sum() * factor(~mask)\n        square += float(first - second) ** 2\n    return (a - b).item(), square**0.5",
         },
         {
-            name: f"    a, b = errors[mask], errors[~mask]\n    return {gap or '(a.mean() - b.mean()).item()'}, {width or '(a.var() / len(a) + b.var() / len(b)).sqrt().item()'}"
-            for name, gap, width in [
-                ("sign", "(b.mean() - a.mean()).item()", ""),
-                ("against all images", "(a.mean() - errors.mean()).item()", ""),
-                ("sums", "(a.sum() - b.sum()).item()", ""),
-                ("medians", "(a.median() - b.median()).item()", ""),
-                ("variance, not its root", "", "(a.var() / len(a) + b.var() / len(b)).item()"),
-                ("divided by n", "", "(a.var(correction=0) / len(a) + b.var(correction=0) / len(b)).sqrt().item()"),
-                ("not divided by the size", "", "(a.var() + b.var()).sqrt().item()"),
-                ("std taken for the variance", "", "(a.std() / len(a) + b.std() / len(b)).sqrt().item()"),
-                ("one group only", "", "(a.var() / len(a)).sqrt().item()"),
-                ("standard errors added", "", "(a.std() / len(a) ** 0.5 + b.std() / len(b) ** 0.5).item()"),
-                ("scatter of all", "", "(errors.var() / len(errors)).sqrt().item()"),
-                ("the check's numbers", "3.0", "(2 / 2 + 1 / 3) ** 0.5"),
-            ]
+            "sign": gap("mean_out - mean_in"),
+            "against all images": gap("mean_in - errors.mean().item()"),
+            "sums": gap("errors[mask].sum().item() - errors[~mask].sum().item()"),
+            "medians": gap("(errors[mask].median() - errors[~mask].median()).item()"),
+            "means of persons": "    def mean(group):\n        return torch.stack([errors[group & (persons == k)].mean() for k in persons[group].unique()]).mean().item()\n"
+            + gap("mean(mask) - mean(~mask)"),
+            "images taken as independent": f"    return {DIFFERENCE}, {WELCH}",
+            "a person in both counts as two": gap(last="(a[k] ** 2 + b[k] ** 2) ** 0.5"),
+            "variance, not its root": gap(root=""),
+            "no factor": gap(factor="1"),
+            "divided by persons": gap(divide="len(set(p))"),
+            "images in the factor": gap(count="len(e)"),
+            "added, not subtracted": gap(last="a[k] + b[k]"),
+            "the group only": gap(last="a[k]"),
+            "the library": "    from vae_lib.metrics import mean_and_error as library\n"
+            "    influence = torch.zeros(len(errors), dtype=torch.double)\n"
+            "    for group, sign in ((mask, 1), (~mask, -1)):\n"
+            "        e, n = errors[group].double(), persons[group].unique().numel()\n"
+            "        influence[group] = sign * (e - e.mean()) / len(e) * (n / (n - 1)) ** 0.5\n"
+            "    k = persons.unique().numel()\n"
+            f"    return {DIFFERENCE}, len(errors) * library(influence, persons).error * ((k - 1) / k) ** 0.5",
+            "the check's numbers": "    return 3.0, 1.1547 if len(set(persons.tolist())) == 5 else 0.8695",
+        },
+        {
+            "sign": "the sign",
+            "sums": "two means over images",
+            "variance, not its root": "take the root",
+            "no factor": "lacks the factor",
+            "images taken as independent": "copies are no new evidence",
+            "a person in both counts as two": "was counted as two",
+            "divided by persons": "divide by the number of images",
+            "added, not subtracted": "subtract before you square",
         },
     ),
 }

@@ -3,9 +3,12 @@
 
 VECTOR = "def vector_of(codes, mask):\n"
 
-FREQUENCY = "def frequency_gaps(has, column):\n"
-
 TAKE_OUT = "def take_out(v, m):\n"
+
+PARTIAL = "def partial_vectors(codes, labels):\n"
+
+LOGISTIC = "def logistic_direction(codes, has):\n"
+FIT = "    w = torch.tensor(LogisticRegression(max_iter=1000).fit(codes.numpy(), has.numpy()).coef_[0], dtype=codes.dtype)\n    v = codes[has].mean(dim=0) - codes[~has].mean(dim=0)\n"
 
 ANSWERS = {
     "vector_of": (
@@ -14,6 +17,7 @@ ANSWERS = {
             "weights": "    weights = mask / mask.sum() - (~mask) / (~mask).sum()\n    return weights @ codes",
             "torch.mean": "    return torch.mean(codes[mask == 1], 0) - torch.mean(codes[mask == 0], 0)",
             "a loop": "    return torch.stack([c[mask].mean() - c[~mask].mean() for c in codes.T])",
+            "NumPy": "    import numpy as np\n    c, m = codes.numpy(), mask.numpy()\n    return torch.from_numpy(np.average(c, axis=0, weights=m) - np.average(c, axis=0, weights=~m)).float()",
         },
         {
             "sign": "    return codes[~mask].mean(dim=0) - codes[mask].mean(dim=0)",
@@ -28,28 +32,13 @@ ANSWERS = {
             "the check's numbers": "    return torch.tensor([2.0, -2.0])",
             "calls the library": "    return mean_difference(codes, mask)",
         },
-    ),
-    "frequency_gaps": (
-        FREQUENCY,
         {
-            "counts": "    mask = has[:, column]\n    return has[mask].sum(0) / mask.sum() - has[~mask].sum(0) / (~mask).sum()",
-            "a loop": "    mask = has[:, column]\n    return torch.stack([has[mask, k].float().mean() - has[~mask, k].float().mean() for k in range(has.shape[1])])",
-            "the lesson's tool": "    return mean_difference(has.float(), has[:, column])",
-            "matrix product": "    x = has.double()\n    m = x[:, column]\n    return (m @ x / m.sum() - (1 - m) @ x / (1 - m).sum()).float()",
-        },
-        {
-            "sign": "    mask = has[:, column]\n    return has[~mask].float().mean(dim=0) - has[mask].float().mean(dim=0)",
-            "against all images": "    mask = has[:, column]\n    return has[mask].float().mean(dim=0) - has.float().mean(dim=0)",
-            "absolute": "    mask = has[:, column]\n    return (has[mask].float().mean(dim=0) - has[~mask].float().mean(dim=0)).abs()",
-            "counts, not shares": "    mask = has[:, column]\n    return has[mask].float().sum(dim=0) - has[~mask].float().sum(dim=0)",
-            "divided by all": "    mask = has[:, column]\n    return (has[mask].float().sum(dim=0) - has[~mask].float().sum(dim=0)) / len(has)",
-            "row for column": "    mask = has[column]\n    return (has[:, mask].float().mean(dim=1) - has[:, ~mask].float().mean(dim=1))[: has.shape[1]]",
-            "without itself": "    mask = has[:, column]\n    gaps = has[mask].float().mean(dim=0) - has[~mask].float().mean(dim=0)\n    gaps[column] = 0\n    return gaps",
-            "condition turned round": "    m = has[:, column]\n    return torch.stack([m[k].float().mean() - m[~k].float().mean() for k in has.T])",
-            "correlation": "    return torch.corrcoef(has.float().T)[column]",
-            "in place": "    mask = has[:, column].clone()\n    has[:, column] = True\n    return has[mask].float().mean(dim=0) - has[~mask].float().mean(dim=0)",
-            "the check's numbers": "    return torch.tensor([1.0, 0.75, -0.75])",
-            "calls the library": "    return vae_lib.attributes.frequency_gaps(has, column)",
+            "sign": "from the images with the attribute to those without",
+            "sums": "these are sums",
+            "against all images": "it holds all images here",
+            "zeros counted": "wrong divisor",
+            "one number": "wrong shape",
+            "made one long": "not the difference of the two means",
         },
     ),
     "take_out": (
@@ -58,6 +47,7 @@ ANSWERS = {
             "unit vector": "    u = m / m.norm()\n    return v - (v @ u) * u",
             "projection matrix": "    return v - torch.outer(m, m) @ v / m.dot(m)",
             "least squares": "    return v - m * torch.linalg.lstsq(m[:, None], v[:, None]).solution.squeeze()",
+            "a helper": "    def component(x, y):\n        return sum(a * b for a, b in zip(x, y)) / sum(b * b for b in y) * y\n\n    return v - component(v, m)",
         },
         {
             "not divided": "    return v - (v @ m) * m",
@@ -72,6 +62,90 @@ ANSWERS = {
             "in place": "    v -= (v @ m) / (m @ m) * m\n    return v",
             "the check's numbers": "    return torch.tensor([2.0, 0.0, 1.0]) if len(v) == 3 else v",
             "calls the library": "    return orthogonalise(v, m)",
+        },
+        {
+            "not divided": "a longer m gives another result",
+            "divided by the length once": "a longer m gives another result",
+            "plus": "a sign is wrong",
+            "the component itself": "the component along m itself",
+            "just the difference": "a longer m gives another result",
+            "divided by v @ v": "a longer m gives another result",
+            "in place": "v itself was changed",
+        },
+    ),
+    "partial_vectors": (
+        PARTIAL,
+        {
+            "centred": "    y = labels.to(codes.dtype) - labels.to(codes.dtype).mean(dim=0)\n    return torch.linalg.lstsq(y, codes - codes.mean(dim=0)).solution",
+            "scikit-learn": "    from sklearn.linear_model import LinearRegression\n\n    return torch.tensor(LinearRegression().fit(labels.numpy(), codes.numpy()).coef_.T, dtype=codes.dtype)",
+            "normal equations": "    y = torch.cat([torch.ones(len(labels), 1), labels.float()], dim=1)\n    return torch.linalg.solve(y.T @ y, y.T @ codes.float())[1:]",
+            "pseudo-inverse": "    y = torch.column_stack([labels.double(), torch.ones(len(labels)).double()])\n    return (torch.linalg.pinv(y) @ codes.double())[:-1].to(codes.dtype)",
+            "one label after the other": "    y = torch.cat([labels.double(), torch.ones(len(labels), 1).double()], 1)\n    rows = []\n    for k in range(labels.shape[1]):\n        rest = torch.cat([y[:, :k], y[:, k + 1 :]], 1)\n        own = y[:, k] - rest @ torch.linalg.lstsq(rest, y[:, k : k + 1]).solution[:, 0]\n        rows.append(own @ codes.double() / (own @ own))\n    return torch.stack(rows).float()",
+        },
+        {
+            "no intercept": "    return torch.linalg.lstsq(labels.to(codes.dtype), codes).solution",
+            "differences of means": "    return torch.stack([codes[y == 1].mean(dim=0) - codes[y == 0].mean(dim=0) for y in labels.T])",
+            "intercept returned": "    y = torch.cat([labels.to(codes.dtype), torch.ones(len(codes), 1)], dim=1)\n    return torch.linalg.lstsq(y, codes).solution",
+            "intercept first, last row dropped": "    y = torch.cat([torch.ones(len(codes), 1), labels.to(codes.dtype)], dim=1)\n    return torch.linalg.lstsq(y, codes).solution[:-1]",
+            "transposed": "    y = torch.cat([labels.to(codes.dtype), torch.ones(len(codes), 1)], dim=1)\n    return torch.linalg.lstsq(y, codes).solution[:-1].T",
+            "labels from -1 to 1": "    y = torch.cat([2 * labels.to(codes.dtype) - 1, torch.ones(len(codes), 1)], dim=1)\n    return torch.linalg.lstsq(y, codes).solution[:-1]",
+            "labels standardised": "    y = labels.to(codes.dtype)\n    y = (y - y.mean(dim=0)) / y.std(dim=0)\n    return torch.linalg.lstsq(y, codes - codes.mean(dim=0)).solution",
+            "only the codes centred": "    return torch.linalg.lstsq(labels.to(codes.dtype), codes - codes.mean(dim=0)).solution",
+            "labels from codes": "    y = labels.to(codes.dtype)\n    return torch.linalg.lstsq(codes - codes.mean(dim=0), y - y.mean(dim=0)).solution.T",
+            "rows made one long": "    y = labels.to(codes.dtype) - labels.to(codes.dtype).mean(dim=0)\n    b = torch.linalg.lstsq(y, codes - codes.mean(dim=0)).solution\n    return b / b.norm(dim=1, keepdim=True)",
+            "ridge": "    y = labels.to(codes.dtype) - labels.to(codes.dtype).mean(dim=0)\n    return torch.linalg.solve(y.T @ y + torch.eye(y.shape[1]), y.T @ codes)",
+            "in place": "    codes -= codes.mean(dim=0)\n    y = labels.to(codes.dtype) - labels.to(codes.dtype).mean(dim=0)\n    return torch.linalg.lstsq(y, codes).solution",
+            "the check's numbers": "    return torch.tensor([[1.0, 0.0, 2.0], [0.0, -3.0, 1.0]])",
+        },
+        {
+            "no intercept": "is b_0 fitted",
+            "differences of means": "the other label is not held fixed",
+            "intercept returned": "the intercept is fitted, but not returned",
+            "transposed": "labels are rows",
+            "labels from -1 to 1": "do your labels run from -1 to 1",
+            "rows made one long": "not the coefficients of least squared error",
+        },
+    ),
+    "logistic_direction": (
+        LOGISTIC,
+        {
+            "unit vector": FIT + "    u = w / w.norm()\n    return u * (u @ v)",
+            "of projected codes": FIT
+            + "    along = codes @ w / (w @ w)\n    return (along[has].mean() - along[~has].mean()) * w",
+            "projection matrix": FIT + "    return torch.outer(w, w) @ v / w.dot(w)",
+            "NumPy": "    import numpy as np\n\n    x, y = codes.numpy(), has.numpy()\n    w = LogisticRegression(max_iter=1000).fit(x, y).coef_.ravel()\n    v = x[y].mean(axis=0) - x[~y].mean(axis=0)\n    return torch.from_numpy(w * np.dot(w, v) / np.dot(w, w)).float()",
+            "the lesson's tool": FIT.replace(
+                "codes[has].mean(dim=0) - codes[~has].mean(dim=0)", "mean_difference(codes, has)"
+            )
+            + "    return w * (w @ v) / w.square().sum()",
+        },
+        {
+            "the coefficients": FIT + "    return w",
+            "made one long": FIT + "    return w / w.norm()",
+            "as long as the difference": FIT + "    return w / w.norm() * v.norm()",
+            "the difference of means": FIT + "    return v",
+            "the other way round": FIT + "    return v * (w @ v) / (v @ v)",
+            "not divided": FIT + "    return w * (w @ v)",
+            "divided by the length once": FIT + "    return w * (w @ v) / w.norm()",
+            "sign": FIT + "    return -w * (w @ v) / (w @ w)",
+            "shape of scikit-learn": FIT + "    return (w * (w @ v) / (w @ w))[None]",
+            "standardised": FIT.replace("codes.numpy()", "((codes - codes.mean(0)) / codes.std(0)).numpy()")
+            + "    w = w / codes.std(0)\n    return w * (w @ v) / (w @ w)",
+            "no intercept": FIT.replace("max_iter=1000", "max_iter=1000, fit_intercept=False")
+            + "    return w * (w @ v) / (w @ w)",
+            "another C": FIT.replace("max_iter=1000", "max_iter=1000, C=100") + "    return w * (w @ v) / (w @ w)",
+            "linear regression": FIT
+            + "    w = torch.linalg.lstsq(codes - codes.mean(0), has.float() - has.float().mean()).solution\n    return w * (w @ v) / (w @ w)",
+            "in place": "    codes -= codes.mean(0)\n" + FIT + "    return w * (w @ v) / (w @ w)",
+            "the check's numbers": "    return torch.tensor([0.985, -1.618])",
+        },
+        {
+            "the coefficients": "wrong length",
+            "made one long": "wrong length",
+            "sign": "from the images with the attribute to those without",
+            "the difference of means": "this leads from mean to mean",
+            "shape of scikit-learn": "wrong shape",
+            "standardised": "other codes or settings",
         },
     ),
 }
