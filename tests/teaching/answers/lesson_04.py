@@ -160,6 +160,7 @@ ANSWERS = {
             "generator forgotten": loop(CHANGE).replace(", generator=generator", ""),
             "a seed of its own": "    generator = torch.Generator().manual_seed(0)\n" + loop(CHANGE),
             "the same noise for all images": loop(CHANGE).replace("mu.shape", "mu.shape[1]"),
+            "one draw for all dimensions": loop(CHANGE).replace("torch.randn(mu.shape,", "torch.randn(len(mu), 1,"),
             "the same draw n times": SIGMA
             + f"    z = mu + sigma * {DRAW}\n    total = sum({CHANGE} for _ in range(n))\n    return total / n",
             "changes mu": loop(CHANGE.replace("decode(mu)", "still"), "    total, still = 0, decode(mu)\n").replace(
@@ -179,6 +180,7 @@ ANSWERS = {
             "generator forgotten": "draw with the generator",
             "a seed of its own": "different seeds give the same",
             "the same noise for all images": "draws of its own",
+            "one draw for all dimensions": "all dimensions share one draw",
         },
     ),
 }

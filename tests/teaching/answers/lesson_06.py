@@ -118,6 +118,8 @@ ANSWERS = {
                 "codes[has].mean(dim=0) - codes[~has].mean(dim=0)", "mean_difference(codes, has)"
             )
             + "    return w * (w @ v) / w.square().sum()",
+            "float64": FIT.replace("dtype=codes.dtype", "dtype=torch.float64")
+            + "    return w * (w @ v.double()) / (w @ w)",
         },
         {
             "the coefficients": FIT + "    return w",
