@@ -93,7 +93,8 @@ def split_kl(mu, logvar, seed=0):
 
     With q(z), the aggregate posterior, the mixture of the posteriors of these N images: E KL(q(z|x) || p(z)) =
     I(x; z) + KL(q(z) || p(z)). The means are estimates of the two parts, from one draw of z for each image:
-    log q(z|x) - log q(z), whose mean cannot much exceed ln N, and log q(z) - log p(z).
+    log q(z|x) - log q(z), whose mean cannot much exceed ln N, and log q(z) - log p(z). Where the first nears ln N, the
+    second is far above its value for more images: even posteriors whose means fill the prior get such a second part.
     mu, logvar: (N, latent_dim). Hoffman & Johnson 2016, "ELBO surgery", section 2.
     """
     mu, logvar = mu.double(), logvar.double()

@@ -129,7 +129,7 @@ def plot_history(records, title=""):
 def plot_lines(panels, xlabel, ylabel, title="", log_x=False, log_y=False):
     """Curves, panels side by side: {panel: {series: (x, y) or (x, y, error of y)}}. Up to 20 points are marked; a
     longer series is a line. ylabel: one name, then all panels share the y axis, or a list of one a panel, each with an
-    axis of its own. log_x: a logarithmic axis whose ticks are the x themselves."""
+    axis of its own. log_x: a logarithmic axis whose ticks are the x themselves. Whole numbers get whole ticks."""
     ylabels = [ylabel] * len(panels) if isinstance(ylabel, str) else ylabel
     options = {"columns": len(panels), "squeeze": False, "sharey": isinstance(ylabel, str)}
     figure, axes = new_figure(4.2 * len(panels) + 1, 3.6, title=title, **options)
@@ -141,6 +141,8 @@ def plot_lines(panels, xlabel, ylabel, title="", log_x=False, log_y=False):
             axis.set_xscale("log")
             axis.set_xticks(x, map(str, x))
             axis.minorticks_off()
+        elif all(float(value).is_integer() for series_x, *_ in series.values() for value in series_x):
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         if log_y:
             axis.set_yscale("log")
         axis.set(xlabel=xlabel, ylabel=ylabel, title=name)

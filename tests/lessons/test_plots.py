@@ -138,6 +138,13 @@ def test_lines_have_the_values_and_their_errors():
     assert left.get_ylim() == right.get_ylim()
 
 
+def test_epochs_get_whole_ticks():
+    (axis,) = plot_lines({"": {"a": (torch.arange(1, 5), [1.0, 2, 3, 4])}}, "epoch", "loss").axes
+    assert all(float(tick).is_integer() for tick in axis.get_xticks())
+    (axis,) = plot_lines({"": {"a": ([0.5, 1, 1.5], [1.0, 2, 3])}}, "weight", "loss").axes
+    assert not all(float(tick).is_integer() for tick in axis.get_xticks())
+
+
 def test_points_are_coloured_by_class():
     z, targets = torch.arange(12.0).view(6, 2), torch.tensor([0, 1, 1, 0, 2, 2])
     figure = plot_points({"codes": z}, "", targets, ("a", "b", "c"), radius=2.0)
