@@ -128,6 +128,7 @@ ANSWERS = {
             "a floor an image": "    return kl.clamp(min=floor).mean(dim=0).sum()",
             "a floor for the total": "    return kl.sum(dim=1).mean().clamp(min=floor)",
             "a floor for each image's total": "    return kl.sum(dim=1).clamp(min=floor).mean()",
+            "no floor": "    return kl.mean(dim=0).sum()",
             "the floor taken off": "    return F.relu(kl.mean(dim=0) - floor).sum()",
             "the floor added": "    return (kl.mean(dim=0) + floor).sum()",
             "a ceiling": "    return kl.mean(dim=0).clamp(max=floor).sum()",
@@ -143,6 +144,7 @@ ANSWERS = {
         {
             "a floor an image": "each image gets a floor",
             "a floor for the total": "one large KL pays for all",
+            "no floor": "the floor has no effect",
             "the floor taken off": "the floor is taken off",
             "a ceiling": "from above",
             "mean over dimensions": "averaged, not added",

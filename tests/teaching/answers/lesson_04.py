@@ -43,8 +43,16 @@ ANSWERS = {
             "math": "    import math\n    cosine = float(a @ b / a.norm() / b.norm())\n    if cosine <= -1 + 1e-6:\n        raise ValueError('no shortest arc')\n    if cosine >= 1 - 1e-6:\n        return a * (1 - t) + b * t\n    w = math.acos(cosine)\n    size = float((1 - t) * a.norm() + t * b.norm())\n    return size / math.sin(w) * (math.sin((1 - t) * w) * a / a.norm() + math.sin(t * w) * b / b.norm())",
             "half angles": "    u, v = a / a.norm(), b / b.norm()\n    apart, opposite = (u - v).norm(), (u + v).norm()\n    if opposite < 1e-3:\n        raise ValueError('opposite')\n    if apart < 1e-3:\n        return a + t * (b - a)\n    angle = 2 * torch.atan2(apart, opposite)\n    way = torch.sin((1 - t) * angle) * u + torch.sin(t * angle) * v\n    return way / way.norm() * torch.lerp(a.norm(), b.norm(), t)",
             "functional": "    u, v = F_normalize(a), F_normalize(b)\n    angle = torch.arccos((u * v).sum().clamp(-1, 1))\n    if torch.isclose(angle, torch.tensor(torch.pi), atol=2e-3):\n        raise ValueError\n    if angle < 2e-3:\n        return torch.lerp(a, b, t)\n    weights = torch.sin(torch.tensor([1 - t, t]) * angle) / torch.sin(angle)\n    return (weights @ torch.stack([u, v])) * torch.lerp(a.norm(), b.norm(), t)\n\n\ndef F_normalize(v):\n    return v / torch.linalg.vector_norm(v)",
+            "a helper with a library's name": SLERP_GUARDS
+            + f"    return {ARC} * interpolate_codes(a.norm(), b.norm(), t)\n\n\ndef interpolate_codes(a, b, t):\n    return (1 - t) * a + t * b",
+            "in double": "    a, b = a.double(), b.double()"
+            + SLERP_GUARDS
+            + f"    return {ARC} * ((1 - t) * a.norm() + t * b.norm())",
         },
         {
+            "nearly opposite refused": SLERP_GUARDS.replace("cosine < -1 + 1e-6", "cosine < -1 + 1e-3")
+            + f"    return {ARC} * ((1 - t) * a.norm() + t * b.norm())",
+            "a list": SLERP_GUARDS + f"    return ({ARC} * ((1 - t) * a.norm() + t * b.norm())).tolist()",
             "the straight line": "    if torch.cosine_similarity(a, b, dim=0) < -1 + 1e-6:\n        raise ValueError\n    return (1 - t) * a + t * b",
             "line, then normalised": SLERP_GUARDS
             + "    line = (1 - t) * a / a.norm() + t * b / b.norm()\n    return line / line.norm() * ((1 - t) * a.norm() + t * b.norm())",
@@ -81,6 +89,9 @@ ANSWERS = {
             "opposite is not refused": "no ValueError is raised",
             "parallel forgotten": "a division by sin(0)",
             "only exact opposites refused": "rounding errors",
+            "nearly opposite refused": "179 degrees are not opposite",
+            "a list": "return a tensor",
+            "in place": "changes its arguments",
         },
     ),
     "my_interpolate": (
@@ -92,8 +103,19 @@ ANSWERS = {
             "library's codes": "    from vae_lib.latent import lerp\n    with torch.no_grad():\n        start, end = model.encode(torch.stack([a, b]))[0]\n        return model.decode(lerp(start, end, torch.linspace(0, 1, steps)))",
             "matrix product": MU
             + "        t = torch.arange(steps) / (steps - 1)\n        return model.decode(torch.stack([1 - t, t], dim=1) @ mu)",
+            "a helper with a library's name": MU
+            + "        return model.decode(interpolate(mu[0], mu[1], steps))\n\n\ndef interpolate(start, end, steps):\n    return start + torch.linspace(0, 1, steps)[:, None] * (end - start)",
+            "in double": MU + T + "        return model.decode((1 - t) * mu[0] + t * mu[1]).double()",
         },
         {
+            "without the centre": MU.replace(
+                "model.encode(torch.stack([a, b]))", "model.encoder(torch.stack([a, b])).chunk(2, 1)"
+            )
+            + T
+            + "        return model.decode((1 - t) * mu[0] + t * mu[1])",
+            "in place": MU + T + "        a -= a\n        return model.decode((1 - t) * mu[0] + t * mu[1])",
+            "a list": MU + T + "        return list(model.decode((1 - t) * mu[0] + t * mu[1]))",
+            "calls the widget": "    images = torch.stack([a, b])\n    places = torch.linspace(0, 1, steps)\n    return torch.stack([widgets.between(model, images, 0, 1, 'lerp', t)[1] for t in places])",
             "in pixels": "    t = torch.linspace(0, 1, steps).view(-1, 1, 1, 1)\n    return (1 - t) * a + t * b",
             "draws instead of means": MU
             + "        z = vae_lib.reparameterize(mu, logvar)\n"
@@ -125,6 +147,9 @@ ANSWERS = {
             "ends are the photographs": "the photograph itself",
             "between reconstructions": "mixtures of the pixels of the two reconstructions",
             "only the inner steps": "the first image is not the reconstruction of a",
+            "without the centre": "the first image is not the reconstruction of a",
+            "in place": "changes its arguments",
+            "a list": "return a tensor",
         },
     ),
     "noise_cost": (
@@ -136,8 +161,15 @@ ANSWERS = {
             "reparameterize, repeated": "    many = [part.repeat_interleave(n, dim=0) for part in (mu, logvar)]\n    z = vae_lib.reparameterize(*many, generator)\n    change = decode(z) - decode(many[0])\n    return change.flatten(1).square().sum(1).view(len(mu), n).mean(1)",
             "torch.normal, image by image": "    return torch.stack([one(decode, m, lv, n, generator) for m, lv in zip(mu, logvar)])\n\n\ndef one(decode, m, lv, n, generator):\n    z = torch.normal(m.expand(n, -1), torch.exp(lv / 2).expand(n, -1), generator=generator)\n    return torch.dist(decode(z), decode(m[None]).expand(n, -1, -1, -1)) ** 2 / n",
             "the library's error": loop("vae_lib.losses.squared_error(decode(z), decode(mu))"),
+            "a helper with a library's name": loop("squared_error(decode(z), decode(mu))")
+            + "\n\n\ndef squared_error(x_hat, x):\n    return (x_hat - x).square().flatten(1).sum(dim=1)",
+            "in double": loop(CHANGE).replace("return total / n", "return total.double() / n"),
         },
         {
+            "divided by n - 1": loop(CHANGE, end="    return total / max(n - 1, 1)"),
+            "always 4,000 draws": "    n = 4000\n" + loop(CHANGE),
+            "logvar clamped": loop(CHANGE).replace("0.5 * logvar", "0.5 * logvar.clamp(-2, 1)"),
+            "a list": loop(CHANGE, end="    return (total / n).tolist()"),
             "the variance taken for sigma": loop(CHANGE).replace("0.5 * logvar", "logvar"),
             "the logarithm taken for sigma": loop(CHANGE).replace("torch.exp(0.5 * logvar)", "logvar"),
             "mean over the pixels": loop(CHANGE.replace("sum", "mean")),
@@ -181,6 +213,11 @@ ANSWERS = {
             "a seed of its own": "different seeds give the same",
             "the same noise for all images": "draws of its own",
             "one draw for all dimensions": "all dimensions share one draw",
+            "divided by n - 1": "with two draws, too large or too small",
+            "always 4,000 draws": "n is not used",
+            "logvar clamped": "more than 10 % from the true value",
+            "a list": "return a tensor",
+            "changes mu": "changes its arguments",
         },
     ),
 }

@@ -64,6 +64,8 @@ ANSWERS = {
         },
         {
             "missing 2": "half of it",
+            "variance within images": "not pixels of one image",
+            "all values together": "not pixels of one image",
             "divided by n": "compared with itself",
             "mean over pixels": "a mean over the pixels",
             "standard deviation": "not squared",

@@ -18,6 +18,8 @@ ANSWERS = {
             "torch.mean": "    return torch.mean(codes[mask == 1], 0) - torch.mean(codes[mask == 0], 0)",
             "a loop": "    return torch.stack([c[mask].mean() - c[~mask].mean() for c in codes.T])",
             "NumPy": "    import numpy as np\n    c, m = codes.numpy(), mask.numpy()\n    return torch.from_numpy(np.average(c, axis=0, weights=m) - np.average(c, axis=0, weights=~m)).float()",
+            "a helper with the library's name": "    return mean_difference(codes[mask], codes[~mask])\n\n\ndef mean_difference(a, b):\n    return a.mean(dim=0) - b.mean(dim=0)",
+            "double": "    return codes[mask].double().mean(dim=0) - codes[~mask].double().mean(dim=0)",
         },
         {
             "sign": "    return codes[~mask].mean(dim=0) - codes[mask].mean(dim=0)",
@@ -31,6 +33,10 @@ ANSWERS = {
             "zeros counted": "    return (codes * mask[:, None]).mean(dim=0) - (codes * ~mask[:, None]).mean(dim=0)",
             "the check's numbers": "    return torch.tensor([2.0, -2.0])",
             "calls the library": "    return mean_difference(codes, mask)",
+            "calls the library by path": "    return vae_lib.attributes.mean_difference(codes, mask)",
+            "the first ones": "    n = mask.sum()\n    return codes[:n].mean(dim=0) - codes[n:].mean(dim=0)",
+            "the others by value": "    own = codes[mask]\n    others = [c for c in codes if not any(torch.equal(c, d) for d in own)]\n    return own.mean(dim=0) - torch.stack(others).mean(dim=0)",
+            "a list": "    return (codes[mask].mean(dim=0) - codes[~mask].mean(dim=0)).tolist()",
         },
         {
             "sign": "from the images with the attribute to those without",
@@ -39,6 +45,9 @@ ANSWERS = {
             "zeros counted": "wrong divisor",
             "one number": "wrong shape",
             "made one long": "not the difference of the two means",
+            "in place": "changes its arguments",
+            "the first ones": "use the mask",
+            "a list": "return a tensor",
         },
     ),
     "take_out": (
@@ -48,6 +57,8 @@ ANSWERS = {
             "projection matrix": "    return v - torch.outer(m, m) @ v / m.dot(m)",
             "least squares": "    return v - m * torch.linalg.lstsq(m[:, None], v[:, None]).solution.squeeze()",
             "a helper": "    def component(x, y):\n        return sum(a * b for a, b in zip(x, y)) / sum(b * b for b in y) * y\n\n    return v - component(v, m)",
+            "a helper with the library's name": "    return orthogonalise(v, m / m.norm())\n\n\ndef orthogonalise(v, u):\n    return v - (v @ u) * u",
+            "double": "    v, m = v.double(), m.double()\n    return v - (v @ m) / (m @ m) * m",
         },
         {
             "not divided": "    return v - (v @ m) * m",
@@ -60,8 +71,16 @@ ANSWERS = {
             "just the difference": "    return v - m",
             "cosine for the factor": "    return v - torch.cosine_similarity(v, m, dim=0) * m",
             "in place": "    v -= (v @ m) / (m @ m) * m\n    return v",
+            "m in place": "    m /= m.norm()\n    return v - (v @ m) * m",
+            "a constant in the divisor": "    return v - (v @ m) / (m @ m + 1e-8) * m",
+            "a short m kept short": "    u = torch.nn.functional.normalize(m, dim=0, eps=1e-2)\n    return v - (v @ u) * u",
+            "size of the product": "    return v - ((v @ m) / (m @ m)).abs() * m",
+            "only along m": "    return v - ((v @ m) / (m @ m)).clamp(min=0) * m",
+            "where m is not 0": "    return torch.where(m == 0, v, 0)",
+            "NumPy": "    return (v - (v @ m) / (m @ m) * m).numpy()",
             "the check's numbers": "    return torch.tensor([2.0, 0.0, 1.0]) if len(v) == 3 else v",
             "calls the library": "    return orthogonalise(v, m)",
+            "calls the library by path": "    return vae_lib.attributes.orthogonalise(v, m)",
         },
         {
             "not divided": "a longer m gives another result",
@@ -70,7 +89,12 @@ ANSWERS = {
             "the component itself": "the component along m itself",
             "just the difference": "a longer m gives another result",
             "divided by v @ v": "a longer m gives another result",
-            "in place": "v itself was changed",
+            "in place": "changes its arguments",
+            "m in place": "changes its arguments",
+            "size of the product": "where v points against m",
+            "only along m": "where v points against m",
+            "where m is not 0": "m = (1, 1, 0)",
+            "NumPy": "return a tensor",
         },
     ),
     "partial_vectors": (
@@ -81,6 +105,7 @@ ANSWERS = {
             "normal equations": "    y = torch.cat([torch.ones(len(labels), 1), labels.float()], dim=1)\n    return torch.linalg.solve(y.T @ y, y.T @ codes.float())[1:]",
             "pseudo-inverse": "    y = torch.column_stack([labels.double(), torch.ones(len(labels)).double()])\n    return (torch.linalg.pinv(y) @ codes.double())[:-1].to(codes.dtype)",
             "one label after the other": "    y = torch.cat([labels.double(), torch.ones(len(labels), 1).double()], 1)\n    rows = []\n    for k in range(labels.shape[1]):\n        rest = torch.cat([y[:, :k], y[:, k + 1 :]], 1)\n        own = y[:, k] - rest @ torch.linalg.lstsq(rest, y[:, k : k + 1]).solution[:, 0]\n        rows.append(own @ codes.double() / (own @ own))\n    return torch.stack(rows).float()",
+            "double": "    y = torch.cat([labels.double(), torch.ones(len(labels), 1).double()], dim=1)\n    return torch.linalg.lstsq(y, codes.double()).solution[:-1]",
         },
         {
             "no intercept": "    return torch.linalg.lstsq(labels.to(codes.dtype), codes).solution",
@@ -95,6 +120,11 @@ ANSWERS = {
             "rows made one long": "    y = labels.to(codes.dtype) - labels.to(codes.dtype).mean(dim=0)\n    b = torch.linalg.lstsq(y, codes - codes.mean(dim=0)).solution\n    return b / b.norm(dim=1, keepdim=True)",
             "ridge": "    y = labels.to(codes.dtype) - labels.to(codes.dtype).mean(dim=0)\n    return torch.linalg.solve(y.T @ y + torch.eye(y.shape[1]), y.T @ codes)",
             "in place": "    codes -= codes.mean(dim=0)\n    y = labels.to(codes.dtype) - labels.to(codes.dtype).mean(dim=0)\n    return torch.linalg.lstsq(y, codes).solution",
+            "labels in place": "    y = labels.float()\n    y -= y.mean(dim=0)\n    return torch.linalg.lstsq(y, codes - codes.mean(dim=0)).solution",
+            "intercept last, first row dropped": "    y = torch.cat([labels.to(codes.dtype), torch.ones(len(codes), 1)], dim=1)\n    return torch.linalg.lstsq(y, codes).solution[1:]",
+            "only images with one label or none": "    y = labels.bool()\n    none = codes[~y.any(dim=1)].mean(dim=0)\n    return torch.stack([codes[k & (y.sum(dim=1) == 1)].mean(dim=0) - none for k in y.T])",
+            "a small ridge": "    y = labels.to(codes.dtype) - labels.to(codes.dtype).mean(dim=0)\n    return torch.linalg.solve(y.T @ y + 1e-3 * torch.eye(y.shape[1]), y.T @ codes)",
+            "a list": "    y = labels.to(codes.dtype) - labels.to(codes.dtype).mean(dim=0)\n    return torch.linalg.lstsq(y, codes).solution.tolist()",
             "the check's numbers": "    return torch.tensor([[1.0, 0.0, 2.0], [0.0, -3.0, 1.0]])",
         },
         {
@@ -104,6 +134,12 @@ ANSWERS = {
             "transposed": "labels are rows",
             "labels from -1 to 1": "do your labels run from -1 to 1",
             "rows made one long": "not the coefficients of least squared error",
+            "in place": "changes its arguments",
+            "labels in place": "changes its arguments",
+            "intercept last, first row dropped": "is it the row that you drop",
+            "only the codes centred": "or b_0 is not fitted",
+            "only images with one label or none": "over all images",
+            "a list": "return a tensor",
         },
     ),
     "logistic_direction": (
@@ -118,6 +154,10 @@ ANSWERS = {
                 "codes[has].mean(dim=0) - codes[~has].mean(dim=0)", "mean_difference(codes, has)"
             )
             + "    return w * (w @ v) / w.square().sum()",
+            "a helper with the library's name": FIT.replace(
+                "codes[has].mean(dim=0) - codes[~has].mean(dim=0)", "mean_difference(codes[has], codes[~has])"
+            )
+            + "    return w * (w @ v) / (w @ w)\n\n\ndef mean_difference(a, b):\n    return a.mean(dim=0) - b.mean(dim=0)",
             "float64": FIT.replace("dtype=codes.dtype", "dtype=torch.float64")
             + "    return w * (w @ v.double()) / (w @ w)",
         },
@@ -136,10 +176,14 @@ ANSWERS = {
             "no intercept": FIT.replace("max_iter=1000", "max_iter=1000, fit_intercept=False")
             + "    return w * (w @ v) / (w @ w)",
             "another C": FIT.replace("max_iter=1000", "max_iter=1000, C=100") + "    return w * (w @ v) / (w @ w)",
+            "classes weighted": FIT.replace("max_iter=1000", "max_iter=1000, class_weight='balanced'")
+            + "    return w * (w @ v) / (w @ w)",
+            "medians": FIT.replace("mean(dim=0)", "median(dim=0).values") + "    return w * (w @ v) / (w @ w)",
+            "NumPy array": FIT + "    return (w * (w @ v) / (w @ w)).numpy()",
             "linear regression": FIT
             + "    w = torch.linalg.lstsq(codes - codes.mean(0), has.float() - has.float().mean()).solution\n    return w * (w @ v) / (w @ w)",
             "in place": "    codes -= codes.mean(0)\n" + FIT + "    return w * (w @ v) / (w @ w)",
-            "the check's numbers": "    return torch.tensor([0.985, -1.618])",
+            "the check's numbers": "    return torch.tensor([0.989, -1.618])",
         },
         {
             "the coefficients": "wrong length",
@@ -148,6 +192,10 @@ ANSWERS = {
             "the difference of means": "this leads from mean to mean",
             "shape of scikit-learn": "wrong shape",
             "standardised": "other codes or settings",
+            "classes weighted": "other codes or settings",
+            "medians": "wrong length",
+            "in place": "changes its arguments",
+            "NumPy array": "return a tensor",
         },
     ),
 }
