@@ -23,16 +23,17 @@ class Profile:
     sample_images: dict[str, int] | None  # how many of the embedded sample's, per split (larger than 64x64: fewer)
     drawn_images: int  # drawn faces
     images_per_training: int | None  # train_or_load stops after about this many (larger than 32x32: fewer); None: never
-    loads_weights: bool  # may use data/pretrained when name, configuration and data match
+    repeats: int  # of a training with other seeds, at most
+    loads_weights: bool  # may use data/pretrained when name, architecture and configuration match
     writes_results: bool  # writes data/pretrained and figures/
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", "never", {"train": 1_000, "val": 250, "test": 500}, 1_000, 1_000, False, False),
-        Profile("lab", "if available", None, 10_000, 40_000, True, False),
-        Profile("full", "required", None, 10_000, None, True, True),
+        Profile("quick", "never", {"train": 1_000, "val": 250, "test": 500}, 1_000, 1_000, 1, False, False),
+        Profile("lab", "if available", None, 10_000, 40_000, 9, True, False),
+        Profile("full", "required", None, 10_000, None, 9, True, True),
     )
 }
 
