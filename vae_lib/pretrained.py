@@ -97,8 +97,8 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
     build: function without arguments that returns an untrained model; test: measured once, after training, and
     kept in the record as record["test"] = {"posterior_mean": [loss, reconstruction, kl], "one_sample": [...]}.
     repeats: train that many more models with the next seeds, to see how much chance is in a result; only their numbers
-    are kept, as record["repeats"] = a list of {"seed", "history", "test"} (shipped records may hold more than asked, the
-    quick profile makes one).
+    are kept, as record["repeats"] = a list of {"seed", "history", "test"} (shipped records may hold more than asked;
+    the quick profile makes one).
     weights=False: only the record is shipped, for comparisons that need no more; the model is None where it is read.
     lab: weights from data/pretrained are used if architecture and configuration are the same, whichever photographs are
     at hand; otherwise a short run on the spot, never saved. quick: always a very short run. full: the data must be the
