@@ -123,10 +123,10 @@ def test_students_see_a_sentence_instead_of_a_traceback():
 
 
 def test_shipped_weights_fit_the_budget():
-    """At most 24 MiB a file and 64 MiB in all; every file has its record and loads."""
+    """At most 24 MiB a file and 96 MiB in all; every file has its record and loads."""
     shipped = sorted((settings.REPOSITORY / "data" / "pretrained").glob("*.safetensors"))
     sizes = [path.stat().st_size / 2**20 for path in shipped]
-    assert shipped and max(sizes) <= 24 and sum(sizes) <= 64
+    assert shipped and max(sizes) <= 24 and sum(sizes) <= 96
     for path in shipped:
         _, record = read_tensors(path)
         assert record["profile"] == "full" and record["data"]["source"] == "real"
