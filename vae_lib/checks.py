@@ -103,6 +103,21 @@ def check_finite(what, tensor):
         raise LabError(f"{what} not finite; look for NaN, or use smaller numbers.")
 
 
+def check_posterior(logvar):
+    """A distribution of the code, not a point."""
+    if logvar is None:
+        raise LabError("This needs a posterior to draw from; an Autoencoder has none: give a VAE.")
+
+
+def check_features(a, b):
+    """Two sets of finite features, (N, D) and (M, D), of at least two rows."""
+    for features in (a, b):
+        if features.ndim != 2 or len(features) < 2 or a.shape[1] != features.shape[1]:
+            shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
+            raise LabError(f"Give two sets of the same features, (N, D) and (M, D), N and M at least 2, not {shapes}.")
+        check_finite("The features are", features)
+
+
 def check_images(x, image_shape, values=True):
     """Images (N, C, H, W) of this shape, floats, and by their mean (noise may lie outside) in [0, 1]."""
     if tuple(x.shape[1:]) != image_shape:

@@ -1,16 +1,22 @@
 """The objective over a whole dataset, without training."""
 
+import math
+
 import torch
 
 from vae_lib.data import to_float
 from vae_lib.engine.batches import batches
-from vae_lib.losses import ElboLoss, kl_divergence, reconstruction_error
+from vae_lib.losses import ElboLoss, gaussian_nll, kl_divergence, reconstruction_error
 from vae_lib.models import reparameterize
 
 
 @torch.no_grad()
 def per_image(model, dataset, likelihood="mse", sample=False, seed=0):
-    """Reconstruction term and KL of every image: two tensors (N,), float64 on the CPU. Arguments as in `evaluate`."""
+    """Reconstruction term and KL of every image: two tensors (N,), float64 on the CPU. Arguments as in `evaluate`.
+
+    "gaussian" takes one sigma^2 for all images: their mean squared error.
+    """
+    gaussian = likelihood == "gaussian"
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
@@ -19,9 +25,10 @@ def per_image(model, dataset, likelihood="mse", sample=False, seed=0):
         x = to_float(images.to(device))
         mu, logvar = model.encode(x)
         z = reparameterize(mu, logvar, generator) if sample and logvar is not None else mu
-        reconstructions.append(reconstruction_error(model.decode(z), x, likelihood))
+        reconstructions.append(reconstruction_error(model.decode(z), x, "mse" if gaussian else likelihood))
         kls.append(torch.zeros(len(x), device=device) if logvar is None else kl_divergence(mu, logvar))
-    return torch.cat(reconstructions).double().cpu(), torch.cat(kls).double().cpu()
+    reconstructions, kls = (torch.cat(parts).double().cpu() for parts in (reconstructions, kls))
+    return gaussian_nll(reconstructions, math.prod(dataset.image_shape)) if gaussian else reconstructions, kls
 
 
 def evaluate(model, dataset, beta=1.0, likelihood="mse", sample=False, seed=0):

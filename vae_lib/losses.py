@@ -1,5 +1,6 @@
 """The VAE objective on one scale: per image, summed over pixels and channels, plus beta times the KL in nats."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -45,11 +46,33 @@ def binary_cross_entropy(x_hat, x):
     return F.binary_cross_entropy(x_hat, x, reduction="none").flatten(1).sum(dim=1)
 
 
-LIKELIHOODS = Choices("likelihood", mse=squared_error, bce=binary_cross_entropy)
+ROUNDING = 1 / (12 * 255**2)  # the variance of what rounding to 256 grey values does to a pixel
+
+
+def gaussian_nll(errors, pixels, variance=None):
+    """-log N(x; x_hat, variance) of images whose squared errors are these, in nats, with all constants: (N,) -> (N,).
+
+    pixels: how many an image has, times channels. variance: sigma^2 of every pixel; None: the mean squared error of
+    these images, which makes the mean of the result smallest (not below that of rounding to 256 grey values).
+    """
+    if variance is None:
+        variance = (errors.mean() / pixels).clamp(min=ROUNDING)
+    return 0.5 * (errors / variance + pixels * torch.log(2 * math.pi * torch.as_tensor(variance)))
+
+
+def optimal_gaussian(x_hat, x):
+    """-log N(x; x_hat, sigma^2), sigma^2 the mean squared error of the batch, nats: (N, C, H, W) twice -> (N,).
+
+    Rybkin, Daniilidis & Levine 2021, "Simple and effective VAE training with calibrated decoders".
+    """
+    return gaussian_nll(squared_error(x_hat, x), x[0].numel())
+
+
+LIKELIHOODS = Choices("likelihood", mse=squared_error, bce=binary_cross_entropy, gaussian=optimal_gaussian)
 
 
 def reconstruction_error(x_hat, x, likelihood="mse"):
-    """Reconstruction term of every image, (N,): squared error ("mse") or cross-entropy in nats ("bce").
+    """Reconstruction term of every image, (N,): squared error ("mse"), or in nats "bce" or "gaussian".
 
     Raises LabError for an unknown likelihood, or when the shapes differ (broadcasting would hide it).
     """

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import torch
 
-from vae_lib.checks import LabError, check_whole
+from vae_lib.checks import check_choice, check_features, check_posterior, check_whole
 from vae_lib.data import to_float
 from vae_lib.engine.batches import batches
 from vae_lib.evaluation import per_image
-from vae_lib.losses import kl_divergence, reconstruction_error
+from vae_lib.losses import ROUNDING, gaussian_nll, kl_divergence, reconstruction_error
 from vae_lib.models import reparameterize
 
 
@@ -120,6 +120,7 @@ def importance_weighted_bound(model, dataset, k, likelihood="mse", seed=0):
     LabError for k < 1 or an Autoencoder. Burda et al. 2016, "Importance Weighted Autoencoders", equation 8.
     """
     check_whole("k", k)
+    check_choice("likelihood", likelihood, ("mse", "bce"))  # "gaussian" would take its variance from these very draws
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
@@ -127,8 +128,7 @@ def importance_weighted_bound(model, dataset, k, likelihood="mse", seed=0):
     for images in dataset.images.split(max(1, 5_000 // k)):
         x = to_float(images.to(device))
         mu, logvar = model.encode(x)
-        if logvar is None:
-            raise LabError("The bound draws from a posterior; an Autoencoder has none.")
+        check_posterior(logvar)
         x, mu, logvar = (part.repeat_interleave(k, dim=0) for part in (x, mu, logvar))
         z = reparameterize(mu, logvar, generator)
         log_likelihood = -reconstruction_error(model.decode(z), x, likelihood)
@@ -136,6 +136,116 @@ def importance_weighted_bound(model, dataset, k, likelihood="mse", seed=0):
         log_weights = (log_likelihood + log_prior_over_q).double().view(-1, k)
         bounds.append(log_weights.logsumexp(dim=1) - math.log(k))
     return torch.cat(bounds).cpu()
+
+
+# --- on one scale: nats and bits ---
+
+
+def rate(mu, logvar, prior=None, seed=0):
+    """What a draw z of each posterior costs under a prior: log q(z|x) - log p(z), (N,), in nats; prior=None: N(0, I).
+
+    Its mean estimates the mean KL to that prior, so that reconstruction + rate is the negative ELBO with it.
+    mu, logvar: (N, latent_dim); prior: of `priors.fit_prior`, or anything with log_prob(z). float64. LabError for the
+    codes of an Autoencoder.
+    """
+    check_posterior(logvar)
+    mu, logvar = mu.double(), logvar.double()
+    z = reparameterize(mu, logvar, torch.Generator(mu.device).manual_seed(seed))
+    log_q = standard_normal((z - mu) * torch.exp(-0.5 * logvar)) - 0.5 * logvar.sum(dim=1)
+    return log_q - (standard_normal(z) if prior is None else prior.log_prob(z.float()))
+
+
+def standard_normal(z):
+    """log N(z; 0, I): (N, latent_dim) -> (N,), in nats."""
+    return -0.5 * (z.square() + math.log(2 * math.pi)).sum(dim=1)
+
+
+@torch.no_grad()
+def bits_per_dim(model, dataset, likelihood="mse", variance=None, seed=0):
+    """Upper bound of -log2 p(x) for each image and each of its pixels and channels: (N,) float64, bits per dimension.
+
+    From the ELBO with one draw of z, for pixels of 256 grey values; a uniform distribution has 8. likelihood:
+    "mse", a Gaussian with sigma^2 = 1/2; "gaussian", sigma^2 = variance, or if that is None the mean squared error of
+    this dataset; "discretised", the same Gaussian, its density integrated over each grey value (Ho et al. 2020,
+    "Denoising diffusion probabilistic models", equation 13): the only one of the three that is a probability of pixels
+    and never below 0. The densities count a grey value as 1/256 wide. LabError for another likelihood, or an
+    Autoencoder, whose codes are free.
+    """
+    check_choice("likelihood", likelihood, ("mse", "gaussian", "discretised"))
+    pixels, device = math.prod(dataset.image_shape), next(model.parameters()).device
+    check_posterior(model.encode(to_float(dataset.images[:1].to(device)))[1])
+    errors, kl = per_image(model, dataset, "mse", sample=True, seed=seed)
+    if likelihood == "mse":
+        variance = 0.5
+    elif variance is None:
+        variance = max(errors.mean().item() / pixels, ROUNDING)
+    if likelihood == "discretised":
+        return (discretised_nll(model, dataset, variance, seed) + kl) / (pixels * math.log(2))
+    return (gaussian_nll(errors, pixels, variance) + kl) / (pixels * math.log(2)) + 8
+
+
+@torch.no_grad()
+def discretised_nll(model, dataset, variance, seed):
+    """-log of the probability of each image's grey values, (N,) float64, nats: the Gaussian around the decoded draw
+    (the same as in `per_image`), integrated over each grey value, and beyond black and white."""
+    model.eval()
+    device = next(model.parameters()).device
+    generator, half, sigma = torch.Generator(device).manual_seed(seed), 0.5 / 255, math.sqrt(variance)
+    losses = []
+    for images in batches(dataset):
+        x = to_float(images.to(device)).double()
+        mu, logvar = model.encode(x.float())
+        x_hat = model.decode(mu if logvar is None else reparameterize(mu, logvar, generator))
+        lower = torch.where(x > 0, (x - half - x_hat) / sigma, -math.inf)
+        upper = torch.where(x < 1, (x + half - x_hat) / sigma, math.inf)
+        mirrored = lower + upper > 0  # small probabilities keep their digits in the lower tail
+        lower, upper = torch.where(mirrored, -upper, lower), torch.where(mirrored, -lower, upper)
+        log_upper, log_lower = torch.special.log_ndtr(upper), torch.special.log_ndtr(lower)
+        log_p = log_upper + torch.log(-torch.expm1(log_lower - log_upper))
+        losses.append(-log_p.flatten(1).sum(dim=1))
+    return torch.cat(losses).cpu()
+
+
+# --- the quality of samples, in any features ---
+
+
+def frechet_distance(features_a, features_b):
+    """Squared Frechet distance of the Gaussians with the means and covariances of two sets of features (N, D): a float.
+
+    |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)), in squared units of the features. 0 for the same set; of finite
+    samples of one distribution it is above 0, about as 1/N, and by how much depends on the distribution, too (Chong &
+    Forsyth 2020). With the features
+    of one Inception network it is the FID (Heusel et al. 2017); with others it is not. LabError for fewer than two
+    rows, or different features.
+    """
+    check_features(features_a, features_b)
+    a, b = features_a.double(), features_b.double()
+    cov_a, cov_b = (torch.atleast_2d(features.T.cov()) for features in (a, b))
+    values, vectors = torch.linalg.eigh(cov_a)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    overlap = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
+    spread = cov_a.trace() + cov_b.trace() - 2 * overlap
+    return ((a.mean(dim=0) - b.mean(dim=0)).square().sum() + spread).clamp(min=0).item()
+
+
+def precision_recall(features_real, features_fake, k=3):
+    """Shares of the fakes among the real ones and of the real ones among the fakes: -> (precision, recall), 0 to 1.
+
+    A point lies among others if it is in a ball around one of them that reaches to its k-th nearest neighbour there.
+    features: (N, D) and (M, D); both shares depend on N and M, so compare only equal ones. LabError for k >= N or M.
+    Kynkaanniemi et al. 2019, "Improved precision and recall metric for assessing generative models", section 2.
+    """
+    check_features(features_real, features_fake)
+    check_whole("k", k, most=min(len(features_real), len(features_fake)) - 1)
+    features_real, features_fake = features_real.double(), features_fake.double()
+    return among(features_fake, features_real, k), among(features_real, features_fake, k)
+
+
+def among(points, others, k):
+    """The share of the points that lie within the reach of `others`; the nearest neighbour of a point is itself."""
+    radii = torch.cdist(others, others, compute_mode="donot_use_mm_for_euclid_dist").kthvalue(k + 1, dim=1).values
+    distances = torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
+    return (distances <= radii).any(dim=1).double().mean().item()
 
 
 def count_parameters(model):

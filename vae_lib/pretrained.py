@@ -1,5 +1,6 @@
 """Shipped models: train a model, or load what was trained before, and keep what a run has made."""
 
+import hashlib
 import math
 from dataclasses import asdict, replace
 from functools import partial
@@ -24,10 +25,13 @@ from vae_lib.engine.device import keep_freed_memory, model_on_device
 from vae_lib.engine.layers import faster
 from vae_lib.evaluation import evaluate
 from vae_lib.models import FCVAE, Autoencoder, ConvVAE
+from vae_lib.priors import Flow, fit_prior
 from vae_lib.storage.files import write_json
 from vae_lib.storage.records import check_finished, damaged, describe_run, difference, environment, read_record, summary
 from vae_lib.storage.weights import check_tensors, read_tensors, round_to_half, write_tensors
 from vae_lib.training import TrainConfig, fit
+
+FLOW_STEPS = 4_000
 
 # --- files ---
 
@@ -44,7 +48,7 @@ def record_path(name):
 
 def build_model(config):
     """The model, untrained, whose `config` this is; LabError if it names an unknown class or argument, or a bad one."""
-    classes = {kind.__name__: kind for kind in (Autoencoder, FCVAE, ConvVAE, AttributeClassifier)}
+    classes = {kind.__name__: kind for kind in (Autoencoder, FCVAE, ConvVAE, AttributeClassifier, Flow)}
     arguments = {key: value for key, value in config.items() if key != "class"}
     try:
         return classes[config["class"]](**arguments)
@@ -164,6 +168,46 @@ def load_or_train_classifier(name, model, train, test, balance=None):
     if ships_results(train):
         save_pretrained(name, classifier, record)
     return classifier, record
+
+
+def load_or_fit_prior(name, model, train, kind="flow"):
+    """The prior of the model called `name`: a shipped flow, if the profile loads weights, else one fitted to the codes
+    of `train`, in the quick profile with fewer steps; the full profile writes a flow. -> as of `priors.fit_prior`.
+    """
+    if kind != "flow":
+        return fit_prior(model, train, kind)
+    if settings.PROFILE.loads_weights and (flow := shipped_flow(name, model)):
+        return flow
+    images = settings.PROFILE.images_per_training or math.inf
+    flow = fit_prior(model, train, kind, steps=min(FLOW_STEPS, images // 10))
+    if ships_results(train):
+        round_to_half(flow)
+        data = {"name": train.name, "source": train.source, "train": len(train)}
+        record = {"model": flow.config, "of": digest(model), "data": data, **environment()}
+        save_pretrained(flow_path(name), flow, record)
+    return flow
+
+
+def flow_path(name):
+    """Where the flow of the model called `name` lies or would lie."""
+    path = pretrained_path(name)
+    return path.with_name(f"{path.stem}-flow.safetensors")
+
+
+def shipped_flow(name, model):
+    """The flow that lies beside the model called `name`; None if there is none, or that of other weights (said)."""
+    if not flow_path(name).exists():
+        return None
+    flow, record = load_pretrained(flow_path(name))
+    if record.get("of") == digest(model):
+        return flow
+    print(f"{flow_path(name).stem}: the shipped flow does not fit, since it is that of other weights")
+    return None
+
+
+def digest(model):
+    """What tells the weights of a model from all others."""
+    return hashlib.sha256(b"".join(x.numpy().tobytes() for x in model.state_dict().values())).hexdigest()[:16]
 
 
 def finish_run(path, model, record, train, test, checkpoint):

@@ -26,7 +26,7 @@ class TrainConfig:
     lr: float = 1e-3
     epochs: int = 50  # at most; early stopping may end before
     beta: float = 1.0  # weight of the KL; 1 is the ELBO
-    likelihood: str = "mse"  # or "bce"
+    likelihood: str = "mse"  # or "bce", "gaussian"
     patience: int = 5  # epochs without an improvement of min_delta before stopping
     min_delta: float = 0.5  # loss per image
     weight_decay: float = 0.0  # AdamW without decay is Adam

@@ -106,6 +106,34 @@ def test_same_seed_same_bytes(here, tiny_model):
     assert a == b != c
 
 
+def test_faces_of_the_shipped_flow(here):
+    model = SHIPPED / "celeba64-conv-sigma.safetensors"
+    assert main(["generate", "--model", str(model), "--prior", "flow", "--samples", "2", "--out", "a.png"]) == 0
+    assert os.listdir(here) == ["a.png"]  # nothing was fitted, nothing written
+    (row,) = tiles(here / "a.png", side=64, scale=2, rows=1, columns=2)
+    z = load_pretrained(model.with_name("celeba64-conv-sigma-flow.safetensors"))[0].sample(
+        2, torch.Generator().manual_seed(0)
+    )
+    drawn = as_pixels(load_pretrained(model)[0].decode(z).detach())
+    assert np.abs(row - drawn).max() <= 1
+
+
+@pytest.mark.parametrize("prior", ["gaussian", "flow"])
+def test_a_prior_is_fitted_where_none_is_shipped(here, tiny_model, prior):
+    """To the codes of the dataset that the model was trained on; an autoencoder gets one, too."""
+    torch.manual_seed(0)
+    model = Autoencoder((1, 28, 28), (8,), latent_dim=3)
+    path = save_pretrained(here / "ae.safetensors", model, {"model": model.config, "data": {"name": "mnist"}})
+    assert main(["generate", "--model", str(path), "--prior", prior, "--samples", "4", "--out", "digits.png"]) == 0
+    assert sorted(os.listdir(here)) == ["ae.safetensors", "digits.png"]
+
+
+def test_a_flow_makes_no_pictures_by_itself(here, capsys):
+    assert "is a prior, which makes no pictures" in fails(
+        capsys, "generate", "--model", SHIPPED / "celeba64-conv-sigma-flow.safetensors"
+    )
+
+
 def test_temperature(here, tiny_model):
     for name, temperature in (("mean.png", "0"), ("draws.png", "1")):
         main(["generate", "--model", tiny_model, "--samples", "4", "--temperature", temperature, "--out", name])
@@ -278,6 +306,7 @@ def test_info(here, capsys, monkeypatch):
     (line,) = (line for line in lines if line[0] == "celeba64-conv")
     assert line[1:5] == ["ConvVAE", "celeba", "30", "168.00"]
     assert any(line[1:2] == ["AttributeClassifier"] and "right" in line for line in lines)
+    assert ["celeba64-conv-sigma-flow", "Flow", "celeba", "0", "-"] in lines
     assert main(["info", "--model", "celeba64-conv"]) == 0
     out = capsys.readouterr().out
     assert "latent_dim 128" in out and "beta 1.0" in out and "168.00" in out and "Smiling" in out and "30 epochs" in out
@@ -294,7 +323,7 @@ def test_help_names_flags_and_its_examples_parse(command, capsys):
     flags = {
         "train": [f"--{field.name.replace('_', '-')}" for field in fields(TrainConfig)]
         + ["--config", "--out", "--latent"],
-        "generate": ["--samples", "--seed", "--temperature", "--out"],
+        "generate": ["--samples", "--seed", "--temperature", "--prior", "--out"],
         "reconstruct": ["PHOTO", "--data", "--split", "--out", "centre square"],
         "interpolate": ["PHOTO", "--steps", "--kind", "--seed", "--out", "centre square"],
         "manipulate": ["PHOTO", "--attribute", "--weights", "--without", "--out", "centre square"],

@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.distributions import Independent, Normal
 from torch.distributions import kl_divergence as torch_kl
 
 from vae_lib import elbo_loss, kl_divergence
 from vae_lib.checks import LabError
-from vae_lib.losses import reconstruction_error
+from vae_lib.losses import ROUNDING, gaussian_nll, reconstruction_error
 
 
 def posterior(n=6, latent_dim=5, seed=0):
@@ -57,7 +58,7 @@ def test_elbo_values_by_hand():
     assert bce.reconstruction.item() == pytest.approx(6 * math.log(2))
 
 
-@pytest.mark.parametrize("likelihood", ["mse", "bce"])
+@pytest.mark.parametrize("likelihood", ["mse", "bce", "gaussian"])
 def test_elbo_is_a_mean_over_images(likelihood):
     x, x_hat = images()
     mu, logvar = (t.float() for t in posterior(n=4))
@@ -85,6 +86,73 @@ def test_bce_is_the_bernoulli_likelihood():
     x, x_hat = images()
     expected = -torch.distributions.Bernoulli(x_hat, validate_args=False).log_prob(x).sum(dim=(1, 2, 3))
     torch.testing.assert_close(reconstruction_error(x_hat, x, "bce"), expected)
+
+
+# --- the Gaussian with the best variance ---
+
+
+def normal_nll(x_hat, x, variance):
+    return -Normal(x_hat, variance**0.5).log_prob(x).sum(dim=(1, 2, 3))
+
+
+def test_the_gaussian_is_that_of_torch_with_the_mean_squared_error_as_variance():
+    x, x_hat = images()
+    variance = F.mse_loss(x_hat, x)
+    torch.testing.assert_close(reconstruction_error(x_hat, x, "gaussian"), normal_nll(x_hat, x, variance))
+    for variance in (0.5, 0.01, torch.tensor(3.0)):
+        errors = (x_hat - x).square().sum(dim=(1, 2, 3))
+        torch.testing.assert_close(gaussian_nll(errors, 192, variance), normal_nll(x_hat, x, variance))
+
+
+def test_no_other_variance_gives_a_lower_mean():
+    x, x_hat = images()
+    best, variance = reconstruction_error(x_hat, x, "gaussian").mean(), F.mse_loss(x_hat, x)
+    for factor in (0.5, 0.9, 1.1, 2):
+        assert normal_nll(x_hat, x, factor * variance).mean() > best + 0.1
+
+
+def test_the_gradient_of_the_gaussian_is_that_of_the_log_error():
+    x, x_hat = images()
+    x_hat.requires_grad_()
+    (gradient,) = torch.autograd.grad(reconstruction_error(x_hat, x, "gaussian").mean(), x_hat)
+    (expected,) = torch.autograd.grad(192 / 2 * F.mse_loss(x_hat, x).log(), x_hat)
+    torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("error", [0.0, 0.5 * ROUNDING**0.5])
+def test_the_variance_is_not_below_that_of_rounding(error):
+    x, _ = images()
+    x_hat = (x + error).requires_grad_()
+    loss = reconstruction_error(x_hat, x, "gaussian").mean()
+    assert loss.item() == pytest.approx(normal_nll(x_hat, x, ROUNDING).mean().item(), rel=1e-5)
+    (gradient,) = torch.autograd.grad(loss, x_hat)
+    torch.testing.assert_close(gradient, (x_hat - x).detach() / ROUNDING / len(x))
+
+
+def test_rounding_to_grey_values_has_this_variance():
+    x = (torch.arange(100_000, dtype=torch.double) + 0.5) / 100_000
+    assert (x - (255 * x).round() / 255).square().mean().item() == pytest.approx(ROUNDING, rel=0.004)
+
+
+def test_elbo_with_the_gaussian():
+    x, x_hat = images()
+    mu, logvar = (t.float() for t in posterior(n=4))
+    losses = elbo_loss(x_hat, x, mu, logvar, beta=0.3, likelihood="gaussian")
+    # 96 * (1 + log(2 pi MSE)): the squared error costs half a nat in each pixel
+    expected = 96 * (1 + math.log(2 * math.pi * F.mse_loss(x_hat, x).item()))
+    assert losses.reconstruction.item() == pytest.approx(expected, rel=1e-5)
+    assert losses.kl.item() == pytest.approx(kl_divergence(mu, logvar).mean().item())
+    assert losses.loss.item() == pytest.approx(expected + 0.3 * losses.kl.item(), rel=1e-5)
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize("likelihood", ["mse", "bce", "gaussian"])
+def test_other_shapes_are_refused_by_every_likelihood(likelihood):
+    x, x_hat = images()
+    with pytest.raises(LabError, match="x_hat and x must have the same shape"):
+        reconstruction_error(x_hat[:1], x, likelihood)
 
 
 def test_bad_input_is_refused():

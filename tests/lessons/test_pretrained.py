@@ -5,9 +5,21 @@ import dataclasses
 import pytest
 import torch
 
-from vae_lib import FCVAE, ConvVAE, LabError, TrainConfig, fit, load_or_repeat, load_pretrained, settings, train_or_load
+from vae_lib import (
+    FCVAE,
+    ConvVAE,
+    LabError,
+    TrainConfig,
+    fit,
+    load_or_repeat,
+    load_pretrained,
+    pretrained,
+    settings,
+    train_or_load,
+)
 from vae_lib.evaluation import evaluate
-from vae_lib.pretrained import affordable, pretrained_path, record_path
+from vae_lib.pretrained import affordable, load_or_fit_prior, pretrained_path, record_path
+from vae_lib.priors import Flow, Mixture
 from vae_lib.storage.weights import read_tensors, write_tensors
 
 CONFIG = TrainConfig(batch_size=16, lr=1e-2, epochs=4, seed=3)
@@ -180,3 +192,37 @@ def test_a_shipped_recipe_is_loaded_or_repeated(shipped, tiny, use_profile, caps
     assert {**short["config"], "epochs": 0} == {**record["config"], "epochs": 0}
     with pytest.raises(LabError, match="no weights called 'nothing'.*there are: m"):
         load_or_repeat("nothing", tiny, tiny)
+
+
+def draws(prior):
+    return prior.sample(5, torch.Generator().manual_seed(0))
+
+
+def test_a_flow_is_shipped_with_the_weights_it_was_fitted_to(shipped, tiny, use_profile, capsys, monkeypatch):
+    monkeypatch.setattr(pretrained, "FLOW_STEPS", 20)
+    model, _ = shipped
+    use_profile("full")
+    flow = load_or_fit_prior("m", model, tiny)
+    assert [path.name for path in settings.PRETRAINED_DIR.glob("m-*")] == ["m-flow.safetensors"]
+    use_profile("lab")
+    capsys.readouterr()
+    loaded = load_or_fit_prior("m", model, tiny)
+    assert isinstance(loaded, Flow) and torch.equal(draws(loaded), draws(flow)) and capsys.readouterr().out == ""
+    z = draws(flow)
+    torch.testing.assert_close(loaded.log_prob(z), flow.log_prob(z))
+    assert torch.equal(draws(load_pretrained("m-flow")[0]), draws(flow))
+    with torch.no_grad():
+        model.encoder[1].weight[0, 0] += 1
+    other = load_or_fit_prior("m", model, tiny)
+    assert "does not fit, since it is that of other weights" in capsys.readouterr().out
+    assert not torch.equal(draws(other), draws(flow)) and torch.equal(draws(load_pretrained("m-flow")[0]), draws(flow))
+    assert isinstance(load_or_fit_prior("m", model, tiny, "gaussian"), Mixture)
+
+
+def test_a_flow_of_a_sample_is_not_shipped(tiny, use_profile, monkeypatch):
+    use_profile("full")
+    monkeypatch.setattr(pretrained, "FLOW_STEPS", 5)
+    sample = tiny.select(slice(None))
+    sample.source = "sample"
+    load_or_fit_prior("m", fc(), sample)
+    assert not settings.PRETRAINED_DIR.exists()

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from vae_lib import FCVAE, Autoencoder, ConvVAE, LabError, TrainConfig, fit, load_dataset, training
+from vae_lib import FCVAE, Autoencoder, ConvVAE, LabError, TrainConfig, elbo_loss, fit, load_dataset, to_float, training
 from vae_lib.engine.schedule import learning_rate
 from vae_lib.evaluation import evaluate
 from vae_lib.storage.weights import read_tensors
@@ -143,6 +143,41 @@ def test_mirroring_changes_training_but_not_validation(tiny):
         histories.append(fit(seeded(fc), tiny, tiny, config, progress=False)["history"])
     assert histories[0][0]["train_kl"] != histories[1][0]["train_kl"]
     assert histories[0][0]["val_loss"] == pytest.approx(histories[1][0]["val_loss"])
+
+
+# --- the Gaussian with the best variance ---
+
+
+def test_training_with_the_gaussian_lowers_its_loss(tiny):
+    model = seeded(fc)
+    before = evaluate(model, tiny, likelihood="gaussian", sample=True)
+    config = dataclasses.replace(CONFIG, epochs=40, likelihood="gaussian")
+    history = fit(model, tiny, None, config, progress=False)["history"]
+    after = evaluate(model, tiny, likelihood="gaussian", sample=True)
+    assert after.reconstruction < before.reconstruction - 20 and after.loss < before.loss - 10
+    assert history[-1]["train_loss"] < history[0]["train_loss"] - 10
+
+
+def test_training_and_validation_have_one_objective_with_the_gaussian_too(tiny):
+    config = TrainConfig(batch_size=64, lr=1e-12, epochs=1, likelihood="gaussian", precision="float32")
+    (row,) = fit(seeded(fc), tiny, tiny, config, progress=False)["history"]
+    assert row["train_loss"] == pytest.approx(row["val_loss"], rel=0.02)
+
+
+def test_the_gaussian_is_the_squared_error_with_beta_twice_its_variance(tiny):
+    """The gradients on one batch are the same, up to this factor."""
+    x = to_float(tiny.images)
+
+    def gradient(beta, likelihood):
+        model = seeded(fc)
+        x_hat, mu, logvar = model(x, torch.Generator().manual_seed(1))
+        elbo_loss(x_hat, x, mu, logvar, beta, likelihood).loss.backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters()]), (x_hat - x).square().mean().item()
+
+    gaussian, variance = gradient(1.0, "gaussian")
+    squared, _ = gradient(2 * variance, "mse")
+    torch.testing.assert_close(2 * variance * gaussian, squared, rtol=1e-4, atol=1e-6)
+    assert squared.abs().max() > 0.01
 
 
 # --- interrupted and continued ---

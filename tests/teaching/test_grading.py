@@ -165,7 +165,7 @@ def test_the_release_has_blanks_and_no_outputs(released):
         for cell in notebook.cells:
             assert not cell.get("outputs") and cell.get("execution_count") is None
             stubs += cell.source.count("raise NotImplementedError(") + (cell.source == "*Your answer goes here.*")
-    assert stubs == 19 + 7
+    assert stubs == 22 + 7
 
 
 def test_the_release_brings_a_library_that_works(released):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import OutOfMemoryError
 
+from vae_lib import priors
 from vae_lib.checks import LabError, near_names
 from vae_lib.cli import commands
 from vae_lib.data import DATASETS, SPLITS
@@ -83,6 +84,8 @@ def build_parser():
 
     flag = add_picture_flags(of[commands.generate], "faces.png", 16, "pictures", photos=False)
     flag("--temperature", type=number, default=1.0, help="factor of the draws (default %(default)s)")
+    text = "what is drawn from: standard is N(0, I); the others are fitted to the codes of the model's training images"
+    flag("--prior", choices=("standard", *priors.KINDS), default="standard", help=f"{text} (default %(default)s)")
 
     flag = add_picture_flags(of[commands.reconstruct], "reconstructions.png", 8, "images of a dataset", seed=False)
     flag("--data", choices=DATASETS, help="which dataset (default: the one of the model)")
@@ -118,7 +121,7 @@ def add_train_flags(parser):
     flag("--lr", type=number, help="learning rate (default %(default)s)")
     flag("--epochs", type=whole(0), help="epochs at most; early stopping may end before (default %(default)s)")
     flag("--beta", type=number, help="weight of the KL; 1 is the ELBO (default %(default)s)")
-    flag("--likelihood", help="mse or bce (default %(default)s)")
+    flag("--likelihood", help="mse, bce or gaussian (default %(default)s)")
     flag("--patience", type=whole(0), help="epochs without an improvement before stopping (default %(default)s)")
     flag("--min-delta", type=number, help="what counts as an improvement, in loss per image (default %(default)s)")
     flag("--weight-decay", type=number, help="of AdamW (default %(default)s)")
