@@ -103,16 +103,26 @@ def check_finite(what, tensor):
         raise LabError(f"{what} not finite; look for NaN, or use smaller numbers.")
 
 
-def check_posterior(logvar):
-    """A distribution of the code, not a point."""
+def check_posterior(mu, logvar):
+    """Distributions of codes, not points: mu and logvar (N, latent_dim)."""
     if logvar is None:
         raise LabError("This needs a posterior to draw from; an Autoencoder has none: give a VAE.")
+    if mu.ndim != 2 or mu.shape != logvar.shape:
+        raise LabError(
+            f"Give mu and logvar of one shape (N, latent_dim), not {tuple(mu.shape)}, {tuple(logvar.shape)}."
+        )
+
+
+def check_codes(z, latent_dim):
+    """Codes (n, latent_dim)."""
+    if z.ndim != 2 or z.shape[1] != latent_dim:
+        raise LabError(f"Give codes of shape (n, {latent_dim}), not {tuple(z.shape)}.")
 
 
 def check_features(a, b):
     """Two sets of finite features, (N, D) and (M, D), of at least two rows."""
     for features in (a, b):
-        if features.ndim != 2 or len(features) < 2 or a.shape[1] != features.shape[1]:
+        if features.ndim != 2 or len(features) < 2 or not features.shape[1] or a.shape[1] != features.shape[1]:
             shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
             raise LabError(f"Give two sets of the same features, (N, D) and (M, D), N and M at least 2, not {shapes}.")
         check_finite("The features are", features)

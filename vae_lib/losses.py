@@ -65,7 +65,7 @@ def optimal_gaussian(x_hat, x):
 
     Rybkin, Daniilidis & Levine 2021, "Simple and effective VAE training with calibrated decoders".
     """
-    return gaussian_nll(squared_error(x_hat, x), x[0].numel())
+    return gaussian_nll(squared_error(x_hat, x), math.prod(x.shape[1:]))
 
 
 LIKELIHOODS = Choices("likelihood", mse=squared_error, bce=binary_cross_entropy, gaussian=optimal_gaussian)

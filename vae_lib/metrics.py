@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from vae_lib.checks import check_choice, check_features, check_posterior, check_whole
+from vae_lib.checks import LabError, check_choice, check_features, check_number, check_posterior, check_whole
 from vae_lib.data import to_float
 from vae_lib.engine.batches import batches
 from vae_lib.evaluation import per_image
@@ -128,7 +128,7 @@ def importance_weighted_bound(model, dataset, k, likelihood="mse", seed=0):
     for images in dataset.images.split(max(1, 5_000 // k)):
         x = to_float(images.to(device))
         mu, logvar = model.encode(x)
-        check_posterior(logvar)
+        check_posterior(mu, logvar)
         x, mu, logvar = (part.repeat_interleave(k, dim=0) for part in (x, mu, logvar))
         z = reparameterize(mu, logvar, generator)
         log_likelihood = -reconstruction_error(model.decode(z), x, likelihood)
@@ -148,11 +148,11 @@ def rate(mu, logvar, prior=None, seed=0):
     mu, logvar: (N, latent_dim); prior: of `priors.fit_prior`, or anything with log_prob(z). float64. LabError for the
     codes of an Autoencoder.
     """
-    check_posterior(logvar)
+    check_posterior(mu, logvar)
     mu, logvar = mu.double(), logvar.double()
     z = reparameterize(mu, logvar, torch.Generator(mu.device).manual_seed(seed))
     log_q = standard_normal((z - mu) * torch.exp(-0.5 * logvar)) - 0.5 * logvar.sum(dim=1)
-    return log_q - (standard_normal(z) if prior is None else prior.log_prob(z.float()))
+    return log_q - (standard_normal(z) if prior is None else prior.log_prob(z))
 
 
 def standard_normal(z):
@@ -173,7 +173,11 @@ def bits_per_dim(model, dataset, likelihood="mse", variance=None, seed=0):
     """
     check_choice("likelihood", likelihood, ("mse", "gaussian", "discretised"))
     pixels, device = math.prod(dataset.image_shape), next(model.parameters()).device
-    check_posterior(model.encode(to_float(dataset.images[:1].to(device)))[1])
+    check_posterior(*model.encode(to_float(dataset.images[:1].to(device))))
+    if variance is not None:
+        check_number("variance", variance, above=0)
+    if variance is not None and likelihood == "mse":
+        raise LabError('likelihood="mse" has the variance 1/2; give another one with "gaussian" or "discretised".')
     errors, kl = per_image(model, dataset, "mse", sample=True, seed=seed)
     if likelihood == "mse":
         variance = 0.5
@@ -218,8 +222,8 @@ def frechet_distance(features_a, features_b):
     of one Inception network it is the FID (Heusel et al. 2017); with others it is not. LabError for fewer than two
     rows, or different features.
     """
-    check_features(features_a, features_b)
-    a, b = features_a.double(), features_b.double()
+    a, b = (torch.as_tensor(features).double() for features in (features_a, features_b))
+    check_features(a, b)
     cov_a, cov_b = (torch.atleast_2d(features.T.cov()) for features in (a, b))
     values, vectors = torch.linalg.eigh(cov_a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
@@ -235,17 +239,21 @@ def precision_recall(features_real, features_fake, k=3):
     features: (N, D) and (M, D); both shares depend on N and M, so compare only equal ones. LabError for k >= N or M.
     Kynkaanniemi et al. 2019, "Improved precision and recall metric for assessing generative models", section 2.
     """
-    check_features(features_real, features_fake)
-    check_whole("k", k, most=min(len(features_real), len(features_fake)) - 1)
-    features_real, features_fake = features_real.double(), features_fake.double()
-    return among(features_fake, features_real, k), among(features_real, features_fake, k)
+    real, fake = (torch.as_tensor(features).double() for features in (features_real, features_fake))
+    check_features(real, fake)
+    check_whole("k", k, most=min(len(real), len(fake)) - 1)
+    return among(fake, real, k), among(real, fake, k)
 
 
 def among(points, others, k):
     """The share of the points that lie within the reach of `others`; the nearest neighbour of a point is itself."""
-    radii = torch.cdist(others, others, compute_mode="donot_use_mm_for_euclid_dist").kthvalue(k + 1, dim=1).values
-    distances = torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
-    return (distances <= radii).any(dim=1).double().mean().item()
+
+    def distances(some):
+        return torch.cdist(some, others, compute_mode="donot_use_mm_for_euclid_dist")
+
+    radii = torch.cat([distances(part).kthvalue(k + 1, dim=1).values for part in others.split(1_000)])
+    found = torch.cat([(distances(part) <= radii).any(dim=1) for part in points.split(1_000)])
+    return found.double().mean().item()
 
 
 def count_parameters(model):

@@ -28,7 +28,7 @@ from vae_lib.models import FCVAE, Autoencoder, ConvVAE
 from vae_lib.priors import Flow, fit_prior
 from vae_lib.storage.files import write_json
 from vae_lib.storage.records import check_finished, damaged, describe_run, difference, environment, read_record, summary
-from vae_lib.storage.weights import check_tensors, read_tensors, round_to_half, write_tensors
+from vae_lib.storage.weights import check_tensors, in_half, read_tensors, round_to_half, write_tensors
 from vae_lib.training import TrainConfig, fit
 
 FLOW_STEPS = 4_000
@@ -86,9 +86,8 @@ def load_pretrained(name):
 
 def save_pretrained(name, model, record):
     """Write half-precision weights, the record in the header, to `pretrained_path(name)`. Returns the path."""
-    state = model.state_dict().items()
     path = pretrained_path(name)
-    write_tensors(path, {key: x.half() if x.is_floating_point() else x for key, x in state}, record)
+    write_tensors(path, in_half(model), record)
     return path
 
 
@@ -179,7 +178,7 @@ def load_or_fit_prior(name, model, train, kind="flow"):
     if settings.PROFILE.loads_weights and (flow := shipped_flow(name, model)):
         return flow
     images = settings.PROFILE.images_per_training or math.inf
-    flow = fit_prior(model, train, kind, steps=min(FLOW_STEPS, images // 10))
+    flow = fit_prior(model, train, kind, steps=min(FLOW_STEPS, images // 20))
     if ships_results(train):
         round_to_half(flow)
         data = {"name": train.name, "source": train.source, "train": len(train)}
@@ -195,13 +194,13 @@ def flow_path(name):
 
 
 def shipped_flow(name, model):
-    """The flow that lies beside the model called `name`; None if there is none, or that of other weights (said)."""
+    """The flow that lies beside the model called `name`; None if there is none, or not one of these weights (said)."""
     if not flow_path(name).exists():
         return None
     flow, record = load_pretrained(flow_path(name))
-    if record.get("of") == digest(model):
+    if isinstance(flow, Flow) and flow.latent_dim == model.latent_dim and record.get("of") == digest(model):
         return flow
-    print(f"{flow_path(name).stem}: the shipped flow does not fit, since it is that of other weights")
+    print(f"{flow_path(name).stem} does not fit, since it is no flow of these weights")
     return None
 
 

@@ -10,33 +10,36 @@ import torch
 from torch import nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from vae_lib.checks import Choices, LabError, check_whole
+from vae_lib.checks import Choices, LabError, check_codes, check_finite, check_whole
 from vae_lib.engine.progress import progress_bar
 from vae_lib.engine.schedule import set_learning_rate
 from vae_lib.metrics import posterior
 from vae_lib.models import reparameterize
+
+TINY = 1e-6  # a code may have no spread
 
 
 class Mixture:
     """A mixture of Gaussians: weights (K,), means (K, latent_dim), covariances (K, latent_dim, latent_dim)."""
 
     def __init__(self, weights, means, covariances):
-        gaussians = MultivariateNormal(means, covariances)
-        self.distribution = MixtureSameFamily(Categorical(weights), gaussians)
-        self.weights, self.means, self.factors = weights, means, gaussians.scale_tril
+        gaussians = MultivariateNormal(means.double(), covariances.double())
+        self.distribution = MixtureSameFamily(Categorical(weights.double()), gaussians)
+        self.weights, self.means, self.factors = weights, gaussians.loc, gaussians.scale_tril
 
     def sample(self, n, generator=None):
         """n draws: (n, latent_dim). The generator is a CPU generator."""
-        of = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        noise = torch.randn(n, self.means.shape[1], generator=generator)
+        noise = torch.randn(check_whole("n", n, least=0), self.means.shape[1], generator=generator).double()
+        of = torch.multinomial(self.weights, max(n, 1), replacement=True, generator=generator)[:n]
         draws = self.means[of].clone()
         for component in of.unique():
             draws[of == component] += noise[of == component] @ self.factors[component].T
-        return draws
+        return draws.float()
 
     def log_prob(self, z):
-        """Log density of codes: (n, latent_dim) -> (n,), in nats."""
-        return self.distribution.log_prob(z)
+        """Log density of codes: (n, latent_dim) -> (n,), in nats. LabError for another width."""
+        check_codes(z, self.means.shape[1])
+        return self.distribution.log_prob(z.double()).to(z.dtype)
 
 
 class Flow(nn.Module):
@@ -70,7 +73,7 @@ class Flow(nn.Module):
     @torch.no_grad()
     def sample(self, n, generator=None, steps=10):
         """n draws: (n, latent_dim). The generator is a CPU generator; steps: of the solver (Runge & Kutta, order 4)."""
-        z = torch.randn(n, self.latent_dim, generator=generator).to(self.mean.device)
+        z = torch.randn(check_whole("n", n, least=0), self.latent_dim, generator=generator).to(self.mean.device)
 
         def velocity(z, t):
             return self.velocity(z, torch.full((n, 1), t, device=z.device))
@@ -79,11 +82,12 @@ class Flow(nn.Module):
 
     @torch.no_grad()
     def log_prob(self, z, steps=10):
-        """Log density of codes: (n, latent_dim) -> (n,), in nats, by the change of volume on the way back.
+        """Log density of codes: (n, latent_dim) -> (n,), in nats, by the change of volume on the way back; no gradient.
 
         Chen et al. 2018, "Neural ordinary differential equations", section 4. The trace is exact, so it costs
-        latent_dim times as much as `sample`.
+        latent_dim times as much as `sample`. LabError for another width.
         """
+        check_codes(z, self.latent_dim)
         jacobians = torch.func.vmap(torch.func.jacrev(lambda z, t: self.velocity(z[None], t[None])[0]))
 
         def velocity_and_growth(state, t):
@@ -92,7 +96,7 @@ class Flow(nn.Module):
             return torch.cat([self.velocity(z, t), growth], dim=1)
 
         logs = []
-        for part in ((z - self.mean) / self.std).split(1_000):
+        for part in ((z.to(self.mean.dtype) - self.mean) / self.std).split(1_000):
             start = torch.cat([part, part.new_zeros(len(part), 1)], dim=1)
             end = runge_kutta(velocity_and_growth, start, 1.0, 0.0, steps)
             noise, growth = end[:, :-1], end[:, -1]
@@ -127,12 +131,17 @@ def fit_mixture(mu, logvar, seed, components=20):
     """scikit-learn's mixture, fitted to one draw of each image's posterior."""
     from sklearn.mixture import GaussianMixture  # here, since importing it takes a second
 
-    z = draw(mu, logvar, torch.Generator().manual_seed(seed))
-    if len(z) <= components:
-        raise LabError(f"A mixture of {components} needs more than {components} images, not {len(z)}.")
-    mixture = GaussianMixture(components, random_state=seed).fit(z.double().numpy())
-    parameters = mixture.weights_, mixture.means_, mixture.covariances_
-    return Mixture(*(torch.as_tensor(part, dtype=torch.float32) for part in parameters))
+    z = draw(mu, logvar, torch.Generator().manual_seed(seed)).double()
+    needed = check_whole("components", components) * z.shape[1]
+    if len(z) <= needed:
+        raise LabError(
+            f"{components} Gaussians in {z.shape[1]} dimensions need more than {needed} images, not {len(z)}: "
+            "give more images, fewer components, or kind='gaussian'."
+        )
+    mean, std = z.mean(dim=0), z.std(dim=0).clamp(min=TINY)  # scikit-learn's regularisation has an absolute size
+    fitted = GaussianMixture(components, random_state=seed).fit(((z - mean) / std).numpy())
+    weights, means, covariances = map(torch.as_tensor, (fitted.weights_, fitted.means_, fitted.covariances_))
+    return Mixture(weights, mean + std * means, std[:, None] * covariances * std)
 
 
 def fit_gaussian(mu, logvar, seed):
@@ -143,12 +152,14 @@ def fit_gaussian(mu, logvar, seed):
 @torch.enable_grad()
 def fit_flow(mu, logvar, seed, steps=4_000, batch_size=512, lr=2e-3, progress=True):
     """A flow, trained on codes drawn anew in each step; its weights are the mean over the last steps."""
+    check_whole("steps", steps), check_whole("batch_size", batch_size)
     generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
-    flow = Flow(mu.shape[1])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        flow = Flow(mu.shape[1])
     z = draw(mu, logvar, generator)
     flow.mean.copy_(z.mean(dim=0))
-    flow.std.copy_(z.std(dim=0).clamp(min=1e-6))  # a code may have no spread
+    flow.std.copy_(z.std(dim=0).clamp(min=TINY))
     decay = max(0, 1 - 8 / steps)
     average = torch.optim.swa_utils.AveragedModel(flow, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay))
     optimizer = torch.optim.Adam(flow.parameters(), lr, fused=True)
@@ -163,6 +174,7 @@ def fit_flow(mu, logvar, seed, steps=4_000, batch_size=512, lr=2e-3, progress=Tr
             optimizer.step()
             average.update_parameters(flow)
             bar.update(batch_size)
+    check_finite("The loss of the flow is", loss)
     flow.load_state_dict(average.module.state_dict())
     return flow.eval()
 
@@ -185,4 +197,6 @@ def fit_prior(model, dataset, kind="gaussian", seed=0, **options):
     fit = KINDS[kind]
     if len(dataset) < 2:
         raise LabError(f"A prior is fitted to the codes of at least 2 images, not {len(dataset)}.")
-    return fit(*posterior(model, dataset), seed, **options)
+    mu, logvar = posterior(model, dataset)
+    check_finite("The codes are", mu)
+    return fit(mu, logvar, check_whole("seed", seed, least=0, most=2**32 - 1), **options)

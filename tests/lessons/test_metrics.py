@@ -313,7 +313,10 @@ def test_bits_of_a_model_that_knows_nothing(tiny):
 @pytest.mark.parametrize("likelihood", ["mse", "gaussian", "discretised"])
 def test_a_nat_of_kl_costs_its_bits(likelihood):
     data = grey_images(*range(100, 120))
-    bits = [bits_per_dim(Constant(0.4, offset), data, likelihood, 0.1) for offset in (0.0, 8.0)]
+    bits = [
+        bits_per_dim(Constant(0.4, offset), data, likelihood, None if likelihood == "mse" else 0.1)
+        for offset in (0.0, 8.0)
+    ]
     expected = torch.full((20,), 0.5 * 8**2 / 64 / math.log(2), dtype=torch.double)
     torch.testing.assert_close(bits[1] - bits[0], expected)
 
@@ -554,3 +557,32 @@ def test_features_that_cannot_be_compared(measure, a, b, message):
     with pytest.raises(LabError, match=message) as error:
         measure(a, b)
     assert str(error.value).endswith(".") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("variance", [0, -1.0, math.nan, math.inf, "a", True])
+def test_a_variance_is_a_positive_number(tiny, variance):
+    with pytest.raises(LabError, match="variance=.*give a finite number above 0"):
+        bits_per_dim(Constant(0.4), tiny, "gaussian", variance)
+
+
+def test_half_has_no_other_variance(tiny):
+    with pytest.raises(LabError, match="has the variance 1/2"):
+        bits_per_dim(Constant(0.4), tiny, "mse", 0.1)
+
+
+def test_the_rate_needs_distributions_of_one_shape():
+    for mu, logvar in ((torch.zeros(10, 3), torch.zeros(1, 3)), (torch.zeros(10, 1), torch.zeros(10, 3))):
+        with pytest.raises(LabError, match="of one shape"):
+            rate(mu, logvar)
+    with pytest.raises(LabError, match="an Autoencoder has none"):
+        rate(torch.zeros(10, 3), None)
+
+
+def test_features_may_be_arrays_and_many():
+    a, b = torch.randn(2, 2_300, 3, generator=torch.Generator().manual_seed(0))
+    assert frechet_distance(a.numpy(), b.numpy()) == frechet_distance(a, b)
+    distances = torch.cdist(a.double(), b.double()), torch.cdist(b.double(), b.double())
+    expected = (distances[0] <= distances[1].kthvalue(4, dim=1).values).any(dim=1).double().mean().item()
+    assert precision_recall(b.numpy(), a.numpy())[0] == pytest.approx(expected)
+    with pytest.raises(LabError, match="Give two sets of the same features"):
+        frechet_distance(torch.zeros(5, 0), torch.zeros(5, 0))

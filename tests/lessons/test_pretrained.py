@@ -214,7 +214,7 @@ def test_a_flow_is_shipped_with_the_weights_it_was_fitted_to(shipped, tiny, use_
     with torch.no_grad():
         model.encoder[1].weight[0, 0] += 1
     other = load_or_fit_prior("m", model, tiny)
-    assert "does not fit, since it is that of other weights" in capsys.readouterr().out
+    assert "m-flow does not fit, since it is no flow of these weights" in capsys.readouterr().out
     assert not torch.equal(draws(other), draws(flow)) and torch.equal(draws(load_pretrained("m-flow")[0]), draws(flow))
     assert isinstance(load_or_fit_prior("m", model, tiny, "gaussian"), Mixture)
 

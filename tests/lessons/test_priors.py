@@ -328,6 +328,54 @@ def test_an_unknown_prior_is_refused(tiny):
 
 def test_a_mixture_needs_more_images_than_gaussians():
     mu, logvar, _ = blobs(n=20)
-    with pytest.raises(LabError, match="A mixture of 20 needs more than 20 images, not 20"):
+    with pytest.raises(LabError, match="20 Gaussians in 2 dimensions need more than 40 images, not 20"):
         fit_codes(mu, logvar, "mixture")
-    assert fit_codes(mu, logvar, "mixture", components=19).means.shape == (19, 2)
+    assert fit_codes(mu, logvar, "mixture", components=9).means.shape == (19, 2)
+
+
+@pytest.mark.parametrize("prior", [Flow(3), Mixture(torch.ones(1), torch.zeros(1, 3), torch.eye(3)[None])])
+def test_codes_and_numbers_of_draws_are_checked(prior):
+    assert prior.sample(0).shape == (0, 3)
+    with pytest.raises(LabError, match="n=-1: give a whole number of at least 0"):
+        prior.sample(-1)
+    for wrong in (torch.zeros(4, 1), torch.zeros(3), torch.zeros(4, 2, 3)):
+        with pytest.raises(LabError, match=r"Give codes of shape \(n, 3\)"):
+            prior.log_prob(wrong)
+    assert prior.log_prob(torch.zeros(2, 3).double()).tolist() == pytest.approx(
+        2 * [-1.5 * math.log(math.tau)], abs=1e-4
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+@pytest.mark.parametrize("kind", ["gaussian", "mixture"])
+def test_the_scale_of_the_codes_does_not_matter(kind, scale):
+    mu, logvar, whole = correlated()
+    prior = fit_codes(scale * mu, logvar + 2 * math.log(scale), kind)
+    assert_moments(prior.sample(4_000, seeded(1)) / scale, whole, 0.1)
+
+
+def test_nearly_dependent_codes_have_a_gaussian():
+    mu = torch.randn(200, 1, generator=seeded(0)).repeat(1, 6)
+    z = fit_codes(mu, None, "gaussian").sample(1_000, seeded(0))
+    assert (z - z[:, :1]).abs().max() < 0.1 and z[:, 0].std().item() == pytest.approx(1, abs=0.2)
+
+
+def test_fitting_leaves_the_random_state_alone(small):
+    mu, logvar, _ = correlated(100)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fit_codes(mu, logvar, "flow", steps=3, progress=False)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_what_cannot_be_fitted_is_said(small):
+    mu, logvar, _ = correlated(100)
+    with pytest.raises(LabError, match="at least 2 images, not 1"):
+        fit_codes(mu[:1], logvar[:1], "flow")
+    with pytest.raises(LabError, match="The codes are not finite"):
+        fit_codes(mu / 0, logvar, "flow")
+    with pytest.raises(LabError, match="The loss of the flow is not finite"):
+        fit_codes(mu, logvar, "flow", steps=20, lr=1e12, progress=False)
+    with pytest.raises(LabError, match="seed=-1: give a whole number"):
+        fit_codes(mu, logvar, "gaussian", seed=-1)

@@ -94,8 +94,8 @@ def test_result(record):
 def generate(args):
     """Make pictures from draws of the prior.
 
-    A fitted prior is one of the training images' codes; the flow of celeba64-conv-sigma is shipped with it, others take
-    about a minute, on the images that are here.
+    A fitted prior is one of the codes of the dataset that the model was trained on. The flow of celeba64-conv-sigma is
+    shipped with it; others are fitted to the images that are here, for some minutes, and not kept.
 
     examples:
       vae generate --samples 16 --out faces.png
@@ -103,6 +103,8 @@ def generate(args):
       vae generate --model mnist-vae-z20 --temperature 0.7 --out digits/
     """
     model, record = prepare(args)
+    if args.prior != "standard" and args.temperature != 1:
+        raise LabError("--temperature is a factor of draws of N(0, I); leave it out with a fitted prior.")
     if args.prior == "standard":
         z = photos_or_draws(args, model, args.samples)
     else:
@@ -199,7 +201,9 @@ def photos_or_draws(args, model, n):
         check_may_be_edited(args.photos)
         return read_photos(args.photos, model.image_shape)
     if isinstance(model, Autoencoder):
-        raise LabError("An autoencoder has no prior to draw from; name photos, or choose a VAE with --model.")
+        raise LabError(
+            "An autoencoder has no prior to draw from; name photos, choose a VAE, or generate with --prior flow."
+        )
     return torch.randn(n, model.latent_dim, generator=torch.Generator().manual_seed(args.seed))
 
 
@@ -235,6 +239,10 @@ def show_model(name):
     print(f"{name}: {record['model']['class']}, {count_parameters(model):,} parameters")
     if record.get("history"):
         print(f"trained on {summary(record)}")
+    if "of" in record:
+        data = record["data"]
+        print(f"a prior, fitted to the codes of {data['train']:,} images of {data['source']} {data['name']}")
+        return
     print(f"test: {test_result(record)}")
     for part in ("model", "config"):
         print(f"{part}: {', '.join(f'{key} {value}' for key, value in record.get(part, {}).items())}")

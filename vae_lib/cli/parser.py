@@ -84,7 +84,7 @@ def build_parser():
 
     flag = add_picture_flags(of[commands.generate], "faces.png", 16, "pictures", photos=False)
     flag("--temperature", type=number, default=1.0, help="factor of the draws (default %(default)s)")
-    text = "what is drawn from: standard is N(0, I); the others are fitted to the codes of the model's training images"
+    text = "what is drawn from: standard is N(0, I); the others are fitted to the codes of the model's dataset"
     flag("--prior", choices=("standard", *priors.KINDS), default="standard", help=f"{text} (default %(default)s)")
 
     flag = add_picture_flags(of[commands.reconstruct], "reconstructions.png", 8, "images of a dataset", seed=False)

@@ -63,14 +63,19 @@ def round_to_half(model):
 
     LabError if they are too large for it; the model is then unchanged.
     """
-    tensors = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
-    if not all(torch.isfinite(tensor.half()).all() for tensor in tensors):
+    for tensor, half in zip(model.state_dict().values(), in_half(model).values()):
+        tensor.copy_(half)
+
+
+def in_half(model):
+    """Parameters and buffers, floats in half precision; LabError if one is too large for it."""
+    state = {name: x.half() if x.is_floating_point() else x for name, x in model.state_dict().items()}
+    if not all(torch.isfinite(x).all() for x in state.values()):
         raise LabError(
             "The weights have grown beyond 65,504, the largest number of half precision, so this training has diverged "
             "and is not kept; lower the learning rate and train again."
         )
-    for tensor in tensors:
-        tensor.copy_(tensor.half())
+    return state
 
 
 # --- checkpoints of unfinished runs ---
