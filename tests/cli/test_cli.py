@@ -30,6 +30,7 @@ from vae_lib import (
     to_float,
 )
 from vae_lib.classifier import AttributeClassifier
+from vae_lib.cli import commands
 from vae_lib.cli.commands import COMMANDS
 from vae_lib.cli.images import read_photos
 from vae_lib.cli.parser import build_parser, main, parse
@@ -126,6 +127,16 @@ def test_a_prior_is_fitted_where_none_is_shipped(here, tiny_model, prior):
     path = save_pretrained(here / "ae.safetensors", model, {"model": model.config, "data": {"name": "mnist"}})
     assert main(["generate", "--model", str(path), "--prior", prior, "--samples", "4", "--out", "digits.png"]) == 0
     assert sorted(os.listdir(here)) == ["ae.safetensors", "digits.png"]
+
+
+def test_nothing_is_fitted_for_pictures_that_cannot_be_written(here, tiny_model, capsys, monkeypatch):
+    monkeypatch.setattr(commands, "fit_prior", None)
+    (here / "file").touch()
+    out = here / "file" / "faces.png"
+    assert "cannot be written" in fails(capsys, "generate", "--model", tiny_model, "--prior", "gaussian", "--out", out)
+    assert "leave it out with a fitted prior" in fails(
+        capsys, "generate", "--model", tiny_model, "--prior", "gaussian", "--temperature", "0.5"
+    )
 
 
 def test_a_flow_makes_no_pictures_by_itself(here, capsys):
@@ -309,6 +320,8 @@ def test_info(here, capsys, monkeypatch):
     assert ["celeba64-conv-sigma-flow", "Flow", "celeba", "0", "-"] in lines
     assert main(["info", "--model", "celeba64-conv"]) == 0
     out = capsys.readouterr().out
+    assert main(["info", "--model", "celeba64-conv-sigma-flow"]) == 0
+    assert "a prior, fitted to the codes of 16,200 images of real celeba" in capsys.readouterr().out
     assert "latent_dim 128" in out and "beta 1.0" in out and "168.00" in out and "Smiling" in out and "30 epochs" in out
 
 

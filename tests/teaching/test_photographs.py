@@ -13,7 +13,7 @@ from teaching.render import NOTEBOOKS, render
 from vae_lib import load_dataset, load_pretrained, plots, settings
 from vae_lib.data import load_drawn_faces, loading, to_float
 
-FACES = {"05_faces", "06_latent_arithmetic"}
+FACES = {"05_faces", "06_latent_arithmetic", "07_better_vaes"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -10,7 +10,14 @@ import torch.nn.functional as F
 
 from vae_lib import attributes, latent, settings
 from vae_lib.checks import LabError
-from vae_lib.cli.images import check_file_out, check_may_be_edited, check_pictures_out, read_photos, save_pictures
+from vae_lib.cli.images import (
+    check_file_out,
+    check_may_be_edited,
+    check_pictures_out,
+    check_writable,
+    read_photos,
+    save_pictures,
+)
 from vae_lib.data import DATASETS, SPLITS, load_dataset, to_float
 from vae_lib.engine import distributed
 from vae_lib.metrics import count_parameters
@@ -110,6 +117,7 @@ def generate(args):
     else:
         prior = shipped_flow(args.model, model) if args.prior == "flow" else None
         if prior is None:
+            check_writable(args.out)  # before the minutes that a fit takes
             prior = fit_prior(model, dataset_of(args.model, model, record, "train"), args.prior)
         z = prior.sample(args.samples, torch.Generator().manual_seed(args.seed))
     images = model.decode(args.temperature * z)

@@ -92,6 +92,11 @@ def check_file_out(out, suffix):
         raise LabError(f"--out {out}: give a file name that ends in {suffix}.")
     if out.is_dir():
         raise LabError(f"--out {out} is a folder; give the name of a file.")
+    check_writable(out)
+
+
+def check_writable(out):
+    """LabError unless something can be written there; the folder that it is to lie in is made."""
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out.parent).close()
