@@ -110,17 +110,14 @@ def generate(args):
       vae generate --model mnist-vae-z20 --temperature 0.7 --out digits/
     """
     model, record = prepare(args)
-    if args.prior != "standard" and args.temperature != 1:
-        raise LabError("--temperature is a factor of draws of N(0, I); leave it out with a fitted prior.")
     if args.prior == "standard":
-        z = photos_or_draws(args, model, args.samples)
+        z = args.temperature * photos_or_draws(args, model, args.samples)
+    elif args.temperature != 1:
+        raise LabError("--temperature is a factor of draws of N(0, I); leave it out with a fitted prior.")
     else:
-        prior = shipped_flow(args.model, model) if args.prior == "flow" else None
-        if prior is None:
-            check_writable(args.out)  # before the minutes that a fit takes
-            prior = fit_prior(model, dataset_of(args.model, model, record, "train"), args.prior)
+        prior = fitted_prior(args, model, record)
         z = prior.sample(args.samples, torch.Generator().manual_seed(args.seed))
-    images = model.decode(args.temperature * z)
+    images = model.decode(z)
     save_pictures(args.out, images, math.ceil(math.sqrt(len(images))), images)
 
 
@@ -181,6 +178,15 @@ def manipulate(args):
     rows = attributes.manipulate(model, faces, vector, args.weights)
     save_pictures(args.out, rows.flatten(0, 1), len(args.weights), rows)
     print("one row a face; columns are the weights", *(f"{weight:g}" for weight in args.weights))
+
+
+def fitted_prior(args, model, record):
+    """The prior that --prior names: the flow that is shipped with the model, or one fitted now."""
+    flow = shipped_flow(args.model, model) if args.prior == "flow" else None
+    if flow is not None:
+        return flow
+    check_writable(args.out)  # before the minutes that a fit takes
+    return fit_prior(model, dataset_of(args.model, model, record, "train"), args.prior)
 
 
 def dataset_of(name, model, record, split, data=None, limit=None):
