@@ -3,9 +3,9 @@
 import torch
 import torch.nn.functional as F
 
-from vae_lib.checks import LabError, check_finite, near_names
+from vae_lib.checks import Choices, LabError, check_finite, near_names
 from vae_lib.latent import as_code
-from vae_lib.metrics import posterior
+from vae_lib.metrics import Estimate, posterior
 
 
 def attribute_vector(model, dataset, name):
@@ -28,18 +28,35 @@ def attribute_vectors(model, dataset):
     return {name: mean_difference(codes, mask) for name, mask in usable.items()}
 
 
+def paired_vectors(model, dataset, persons=100):
+    """The `paired_vector` of every attribute that at least so many persons have in some images and not in others:
+    {name: (latent_dim,)}, on the CPU; of a dataset that does not say who is shown, none."""
+    if "person" not in dataset.factors:
+        return {}
+    codes, person = posterior(model, dataset)[0], dataset.factors["person"]
+    changes = {name: paired_differences(codes, dataset.attribute(name), person) for name in dataset.attribute_names}
+    return {name: change.mean(dim=0) for name, change in changes.items() if len(change) >= persons}
+
+
 def vectors_for_record(model, dataset):
-    """`attribute_vectors` for the record of a model, as JSON can hold them: {name: [float, ...]}."""
-    return {name: [round(x, 4) for x in v.tolist()] for name, v in attribute_vectors(model, dataset).items()}
+    """The vectors of both kinds as the record of a model keeps them: {"vectors": {name: [float, ...]},
+    "paired_vectors": {name: [float, ...]}}."""
+    found = {"vectors": attribute_vectors(model, dataset), "paired_vectors": paired_vectors(model, dataset)}
+    return {kind: {name: [round(x, 4) for x in v.tolist()] for name, v in of.items()} for kind, of in found.items()}
 
 
-def shipped_vector(record, name):
-    """The vector (latent_dim,) of an attribute in the record of a model; LabError (naming near ones) if it has none."""
-    vectors = record.get("vectors")
+VECTORS = Choices("vector", difference="vectors", paired="paired_vectors")  # where the record of a model keeps them
+
+
+def shipped_vector(record, name, kind="difference"):
+    """The vector (latent_dim,) of an attribute in the record of a model; kind: "difference" (of means) or "paired".
+    Raises LabError for an unknown kind, and for a vector that the record does not hold (near ones are named)."""
+    vectors = record.get(VECTORS[kind])
     if not vectors:
-        raise LabError("This model carries no attribute vectors; choose another, such as celeba64-conv.")
+        raise LabError(f"This model carries no attribute vectors ({kind}); choose another, such as celeba64-conv.")
     if name not in vectors:
-        raise LabError(f"This model has no vector for {name!r}; it has, for example: {near_names(name, vectors)}.")
+        near = near_names(name, vectors)
+        raise LabError(f"This model has no vector ({kind}) for {name!r}; it has, for example: {near}.")
     return torch.tensor(vectors[name])
 
 
@@ -58,6 +75,33 @@ def balanced_difference(codes, mask, other):
     """
     parts = [mean_difference(codes[group], mask[group]) for group in (other, ~other)]
     return (parts[0] + parts[1]) / 2
+
+
+def paired_vector(codes, mask, person):
+    """The change of a person's mean code with the attribute, averaged over the persons: -> Estimate, two times (D,).
+
+    Its mean is the vector, its error one standard error over persons, of each component. In what never changes within
+    a person, such as sex, both sides are equal by design, whether somebody labelled it or not. What changes together
+    with the attribute stays: cheeks with a smile.
+    codes: (N, D); mask: bool (N,); person: (N,), who is shown. LabError for fewer than two persons with both kinds.
+    """
+    changes = paired_differences(codes, mask, person)
+    if len(changes) < 2:
+        have = f"{len(changes)} of {len(person.unique()):,} persons have images with the attribute and others without"
+        raise LabError(f"No paired vector can be taken: {have}; two or more must, and more are better.")
+    return Estimate(changes.mean(dim=0), changes.std(dim=0) / len(changes) ** 0.5)
+
+
+def paired_differences(codes, mask, person):
+    """Of each person with both kinds of images, mean code with the attribute minus mean code without: -> (persons, D).
+    codes: (N, D); mask: bool (N,); person: (N,), who is shown. Persons come in the order of their numbers."""
+    _, who = person.unique(return_inverse=True)
+    rows = torch.cat([codes, torch.ones(len(codes), 1)], dim=1).double()  # the last column counts
+    sums = torch.zeros(2 * (int(who.max()) + 1), rows.shape[1]).double().index_add(0, 2 * who + mask, rows)
+    sums = sums.view(-1, 2, rows.shape[1])  # (persons, without or with, D + 1)
+    sums = sums[(sums[:, :, -1] > 0).all(dim=1)]
+    without, with_it = (sums[:, :, :-1] / sums[:, :, -1:]).to(codes.dtype).unbind(dim=1)
+    return with_it - without
 
 
 def check_both_kinds(mask, what):

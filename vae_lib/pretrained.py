@@ -222,7 +222,7 @@ def finish_run(path, model, record, train, test, checkpoint):
         record["test"] = test_losses(model, test, record)
     if with_weights:
         with model_on_device(model):
-            record["vectors"] = vectors_for_record(model, train)
+            record |= vectors_for_record(model, train)
         save_pretrained(path, model, record)
     else:
         write_json(path, record)

@@ -165,10 +165,11 @@ def manipulate(args):
 
     examples:
       vae manipulate --attribute Smiling --samples 8 --out smile.png
-      vae manipulate me.jpg --attribute Eyeglasses --without Male Young --weights -2 0 2
+      vae manipulate me.jpg --attribute Eyeglasses --vector paired --weights -2 0 2
+      vae manipulate me.jpg --attribute Young --without Male Eyeglasses
     """
     model, record = prepare(args)
-    vector = attributes.shipped_vector(record, args.attribute)
+    vector = attributes.shipped_vector(record, args.attribute, args.vector)
     if args.attribute in args.without:
         raise LabError(f"--without {args.attribute} leaves nothing of {args.attribute}; name other attributes.")
     if args.without:
@@ -260,7 +261,8 @@ def show_model(name):
     print(f"test: {test_result(record)}")
     for part in ("model", "config"):
         print(f"{part}: {', '.join(f'{key} {value}' for key, value in record.get(part, {}).items())}")
-    print(f"attribute vectors: {', '.join(record.get('vectors') or ['none'])}")
+    for kind, key in attributes.VECTORS.items():
+        print(f"attribute vectors ({kind}): {', '.join(record.get(key) or ['none'])}")
 
 
 COMMANDS = (train, generate, reconstruct, interpolate, manipulate, info)

@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import OutOfMemoryError
 
 from vae_lib import priors
+from vae_lib.attributes import VECTORS
 from vae_lib.checks import LabError, near_names
 from vae_lib.cli import commands
 from vae_lib.data import DATASETS, SPLITS
@@ -97,6 +98,8 @@ def build_parser():
 
     flag = add_picture_flags(of[commands.manipulate], "manipulated.png", 8, "draws of the prior")
     flag("--attribute", required=True, help="such as Smiling; `vae info --model ...` lists them")
+    text = "difference: of the mean codes with and without it; paired: within persons (default %(default)s)"
+    flag("--vector", choices=VECTORS, default="difference", help=text)
     text = "how often the attribute's vector is added (default -3 -2 -1 0 1 2 3 4)"
     flag("--weights", type=number, nargs="+", metavar="W", default=[-3, -2, -1, 0, 1, 2, 3, 4], help=text)
     flag("--without", nargs="+", default=[], metavar="ATTRIBUTE", help="attributes that are not to change with it")

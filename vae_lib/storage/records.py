@@ -17,7 +17,7 @@ from vae_lib.engine.device import hardware
 from vae_lib.storage.files import reading
 
 RECORD_TYPES = {
-    **dict.fromkeys(("model", "config", "data", "test", "vectors"), dict),
+    **dict.fromkeys(("model", "config", "data", "test", "vectors", "paired_vectors"), dict),
     **dict.fromkeys(("history", "repeats"), list),
     **dict.fromkeys(("profile", "device"), str),
 }
@@ -97,7 +97,8 @@ def parse_record(text):
         raise ValueError("the history in its record is not one of epochs")
     if history and not all(isinstance(data.get(key), str) for key in ("name", "source")):
         raise ValueError("its record does not say what it was trained on")
-    if not all(map(all_numbers, [*test.values(), *record.get("vectors", {}).values()])):
+    vectors = [*record.get("vectors", {}).values(), *record.get("paired_vectors", {}).values()]
+    if not all(map(all_numbers, [*test.values(), *vectors])):
         raise ValueError("its record holds results that are no numbers")
     of_vae = all(isinstance(test.get(of), list) and len(test[of]) == 3 for of in ("posterior_mean", "one_sample"))
     if test and not of_vae and not (isinstance(test.get("photographs"), dict) and test["photographs"]):
