@@ -28,14 +28,17 @@ def attribute_vectors(model, dataset):
     return {name: mean_difference(codes, mask) for name, mask in usable.items()}
 
 
-def paired_vectors(model, dataset, persons=100):
-    """The `paired_vector` of every attribute that at least so many persons have in some images and not in others:
-    {name: (latent_dim,)}, on the CPU; of a dataset that does not say who is shown, none."""
+ENOUGH = 100  # persons, for a paired vector that is worth keeping
+
+
+def paired_vectors(model, dataset):
+    """The `paired_vector` of every attribute that at least 100 persons have in some images and not in others: {name:
+    (latent_dim,)}, on the CPU; of a dataset that does not say who is shown, none."""
     if "person" not in dataset.factors:
         return {}
     codes, person = posterior(model, dataset)[0], dataset.factors["person"]
     changes = {name: paired_differences(codes, dataset.attribute(name), person) for name in dataset.attribute_names}
-    return {name: change.mean(dim=0) for name, change in changes.items() if len(change) >= persons}
+    return {name: change.mean(dim=0) for name, change in changes.items() if len(change) >= ENOUGH}
 
 
 def vectors_for_record(model, dataset):
@@ -94,14 +97,18 @@ def paired_vector(codes, mask, person):
 
 def paired_differences(codes, mask, person):
     """Of each person with both kinds of images, mean code with the attribute minus mean code without: -> (persons, D).
-    codes: (N, D); mask: bool (N,); person: (N,), who is shown. Persons come in the order of their numbers."""
-    _, who = person.unique(return_inverse=True)
+    codes: (N, D); mask: bool (N,); person: (N,), who is shown. Persons come in the order of their numbers. LabError for
+    other shapes."""
+    if not (codes.ndim == 2 and mask.shape == person.shape == codes.shape[:1]):
+        shapes = ", ".join(str(tuple(x.shape)) for x in (codes, mask, person))
+        raise LabError(f"Codes (N, D), a mask (N,) and persons (N,) are needed; these have the shapes {shapes}.")
+    persons, who = person.unique(return_inverse=True)
     rows = torch.cat([codes, torch.ones(len(codes), 1)], dim=1).double()  # the last column counts
-    sums = torch.zeros(2 * (int(who.max()) + 1), rows.shape[1]).double().index_add(0, 2 * who + mask, rows)
+    sums = torch.zeros(2 * len(persons), rows.shape[1]).double().index_add(0, 2 * who + mask, rows)
     sums = sums.view(-1, 2, rows.shape[1])  # (persons, without or with, D + 1)
     sums = sums[(sums[:, :, -1] > 0).all(dim=1)]
-    without, with_it = (sums[:, :, :-1] / sums[:, :, -1:]).to(codes.dtype).unbind(dim=1)
-    return with_it - without
+    without, with_it = (sums[:, :, :-1] / sums[:, :, -1:]).unbind(dim=1)
+    return (with_it - without).to(codes.dtype)
 
 
 def check_both_kinds(mask, what):

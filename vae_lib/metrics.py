@@ -8,13 +8,13 @@ import torch
 from vae_lib.checks import LabError, check_choice, check_features, check_number, check_posterior, check_whole
 from vae_lib.data import to_float
 from vae_lib.engine.batches import batches
-from vae_lib.evaluation import per_image
+from vae_lib.evaluation import decoded, per_image
 from vae_lib.losses import ROUNDING, gaussian_nll, kl_divergence, reconstruction_error
 from vae_lib.models import reparameterize
 
 
 class Estimate(NamedTuple):
-    """A mean and its standard error; f"{estimate:.2f}" is "72.56 ± 0.25"."""
+    """A mean and its standard error, two floats or two tensors; f"{estimate:.2f}" of floats is "72.56 ± 0.25"."""
 
     mean: float
     error: float
@@ -192,14 +192,9 @@ def bits_per_dim(model, dataset, likelihood="mse", variance=None, seed=0):
 def discretised_nll(model, dataset, variance, seed):
     """-log of the probability of each image's grey values, (N,) float64, nats: the Gaussian around the decoded draw
     (the same as in `per_image`), integrated over each grey value, and beyond black and white."""
-    model.eval()
-    device = next(model.parameters()).device
-    generator, half, sigma = torch.Generator(device).manual_seed(seed), 0.5 / 255, math.sqrt(variance)
-    losses = []
-    for images in batches(dataset):
-        x = to_float(images.to(device)).double()
-        mu, logvar = model.encode(x.float())
-        x_hat = model.decode(mu if logvar is None else reparameterize(mu, logvar, generator))
+    half, sigma, losses = 0.5 / 255, math.sqrt(variance), []
+    for x, x_hat, _, _ in decoded(model, dataset, sample=True, seed=seed):
+        x = x.double()
         lower = torch.where(x > 0, (x - half - x_hat) / sigma, -math.inf)
         upper = torch.where(x < 1, (x + half - x_hat) / sigma, math.inf)
         mirrored = lower + upper > 0  # small probabilities keep their digits in the lower tail

@@ -12,8 +12,8 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 
 from vae_lib.checks import Choices, LabError, check_codes, check_finite, check_whole
 from vae_lib.engine.progress import progress_bar
-from vae_lib.engine.schedule import set_learning_rate
-from vae_lib.metrics import posterior
+from vae_lib.engine.schedule import one_cycle, set_learning_rate
+from vae_lib.metrics import posterior, standard_normal
 from vae_lib.models import reparameterize
 
 TINY = 1e-6  # a code may have no spread
@@ -100,7 +100,7 @@ class Flow(nn.Module):
             start = torch.cat([part, part.new_zeros(len(part), 1)], dim=1)
             end = runge_kutta(velocity_and_growth, start, 1.0, 0.0, steps)
             noise, growth = end[:, :-1], end[:, -1]
-            logs.append(-0.5 * (noise.square() + math.log(2 * math.pi)).sum(dim=1) + growth)
+            logs.append(standard_normal(noise) + growth)
         return torch.cat(logs) - self.std.log().sum()
 
 
@@ -165,7 +165,7 @@ def fit_flow(mu, logvar, seed, steps=4_000, batch_size=512, lr=2e-3, progress=Tr
     optimizer = torch.optim.Adam(flow.parameters(), lr, fused=True)
     with progress_bar(steps * batch_size, "flow", disable=not progress) as bar:
         for step in range(steps):
-            set_learning_rate(optimizer, lr * 0.5 * (1 + math.cos(math.pi * step / steps)))
+            set_learning_rate(optimizer, lr * one_cycle(step / steps, warm_up=0))
             some = torch.randint(len(mu), (batch_size,), generator=generator)
             z = draw(mu[some], None if logvar is None else logvar[some], generator)
             loss = flow_matching_loss(flow, (z - flow.mean) / flow.std, generator)

@@ -54,11 +54,13 @@ def start(arguments, folder, **options):
 
 @pytest.fixture
 def tiny_model(tmp_path):
-    """Path of a small, untrained model with vectors for three attributes."""
+    """Path of a small, untrained model with vectors for three attributes, and a paired one for two of them."""
     torch.manual_seed(0)
     model = ConvVAE((3, 16, 16), (8, 16), latent_dim=4)
     vectors = {"Smiling": [2.0, 1.0, 0.0, 0.0], "Male": [1.0, 0.0, 0.0, 0.0], "Young": [0.0, 0.0, 3.0, 1.0]}
+    paired = {"Smiling": [2.0, 0.0, -1.0, 0.0], "Young": [0.0, 0.0, 3.0, 0.0]}
     record = {"model": model.config, "data": {"name": "celeba"}, "history": [], "vectors": vectors}
+    record["paired_vectors"] = paired
     return str(save_pretrained(tmp_path / "tiny.safetensors", model, record))
 
 
@@ -245,6 +247,23 @@ def test_photos_are_edited_and_joined(here, tiny_model):
     assert np.abs(tiles("walk.png", 16, 8, 1, 3)[0] - walk).max() <= 1
 
 
+def test_vectors_of_either_kind_move_the_pictures(here, tiny_model):
+    """Without Male, which is (1, 0, 0, 0), the first component is gone."""
+    edit = ["manipulate", "--model", tiny_model, "--attribute", "Smiling", "--samples", "2", "--weights", "2"]
+    model, _ = load_pretrained(tiny_model)
+    z = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
+    for flags, vector in (
+        ([], [2.0, 1, 0, 0]),
+        (["--vector", "difference"], [2.0, 1, 0, 0]),
+        (["--vector", "paired"], [2.0, 0, -1, 0]),
+        (["--without", "Male"], [0.0, 1, 0, 0]),
+        (["--vector", "paired", "--without", "Male"], [0.0, 0, -1, 0]),
+    ):
+        assert main([*edit, *flags, "--out", "smile.png"]) == 0
+        expected = as_pixels(model.decode(z + 2 * torch.tensor(vector)).detach())
+        assert np.abs(tiles("smile.png", 16, 8, 2, 1)[:, 0] - expected).max() <= 1, flags
+
+
 def test_a_photo_is_never_overwritten(here, tiny_model, capsys):
     Image.fromarray(PATTERN).save("me.png")
     before = (here / "me.png").read_bytes()
@@ -282,6 +301,16 @@ def test_attributes_that_are_not_there(here, tiny_model, capsys, tmp_path):
     assert "no attribute vectors" in fails(capsys, "manipulate", "--model", plain, "--attribute", "Smiling")
 
 
+def test_a_paired_vector_that_is_not_there(here, tiny_model, capsys, tmp_path):
+    command = ["manipulate", "--vector", "paired", "--attribute"]
+    sentence = fails(capsys, *command, "Male", "--model", tiny_model)
+    assert "no vector (paired) for 'Male'; it has, for example: Smiling, Young." in sentence
+    model, record = load_pretrained(tiny_model)
+    old = save_pretrained(tmp_path / "old.safetensors", model, record | {"paired_vectors": {}})
+    assert "no attribute vectors (paired)" in fails(capsys, *command, "Smiling", "--model", old)
+    assert os.listdir(here) == []
+
+
 def test_an_autoencoder_has_no_prior(here, capsys, tmp_path):
     model = Autoencoder((1, 4, 4), (8,), 2)
     path = save_pretrained(tmp_path / "ae.safetensors", model, {"model": model.config})
@@ -305,6 +334,13 @@ def test_officials_are_not_edited(here, capsys, command, monkeypatch):
     name, *flags = command.split()
     assert "shows an official, who is never edited" in fails(capsys, name, portrait, *flags)
     assert os.listdir(here) == []
+
+
+def test_info_lists_the_vectors_of_both_kinds(here, tiny_model, capsys):
+    assert main(["info", "--model", tiny_model]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "attribute vectors (difference): Smiling, Male, Young" in lines
+    assert "attribute vectors (paired): Smiling, Young" in lines
 
 
 def test_info(here, capsys, monkeypatch):
@@ -339,7 +375,7 @@ def test_help_names_flags_and_its_examples_parse(command, capsys):
         "generate": ["--samples", "--seed", "--temperature", "--prior", "--out"],
         "reconstruct": ["PHOTO", "--data", "--split", "--out", "centre square"],
         "interpolate": ["PHOTO", "--steps", "--kind", "--seed", "--out", "centre square"],
-        "manipulate": ["PHOTO", "--attribute", "--weights", "--without", "--out", "centre square"],
+        "manipulate": ["PHOTO", "--attribute", "--vector", "--weights", "--without", "--out", "centre square"],
         "info": ["--model"],
     }
     assert exit.value.code == 0 and all(flag in text for flag in flags[command])
@@ -354,7 +390,8 @@ def test_exit_codes_are_documented_and_usage_errors_are_2(capsys):
         main(["--help"])
     text = capsys.readouterr().out
     assert all(f"\n  {code} " in text for code in (0, 1, 2, 130))
-    for arguments in ([], ["paint"], ["manipulate"], ["generate", "--samples", "0"], ["train", "--lr", "nan"]):
+    unknown = ["manipulate", "--attribute", "Smiling", "--vector", "pairs"]
+    for arguments in ([], ["paint"], ["manipulate"], unknown, ["generate", "--samples", "0"], ["train", "--lr", "nan"]):
         with pytest.raises(SystemExit) as exit:
             main(arguments)
         assert exit.value.code == 2

@@ -17,7 +17,7 @@ from PIL import Image
 
 from official_files import picture, write_celeba, write_cifar10_binary, write_idx, write_mnist
 from vae_lib import pretrained
-from vae_lib.attributes import mean_difference, orthogonalise
+from vae_lib.attributes import mean_difference, orthogonalise, paired_differences
 from vae_lib.checks import LONGEST, LabError
 from vae_lib.cli import commands
 from vae_lib.cli.parser import build_parser, file_arguments
@@ -249,6 +249,7 @@ RECORD = {
     "history": [{"epoch": 1, "train_loss": 9.5, "val_loss": 9.75, "seconds": 1.5}],
     "test": {"one_sample": [9.5, 9.0, 0.5], "posterior_mean": [9.0, 8.5, 0.5]},
     "vectors": {"Smiling": [0.5, -0.25]},
+    "paired_vectors": {"Smiling": [0.25, -0.5]},
     "profile": "full",
     "device": "cpu",
 }
@@ -567,6 +568,19 @@ def test_mean_difference_is_the_difference_of_the_means(shape, data):
     values, has = codes.double().numpy(), mask.numpy()
     assert np.allclose(mean_difference(codes, mask), values[has].mean(0) - values[~has].mean(0), atol=1e-4)
     assert torch.equal(mean_difference(codes, ~mask), -mean_difference(codes, mask))
+
+
+@some
+@given(array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9), st.data())
+def test_paired_differences_are_those_of_one_person_after_the_other(shape, data):
+    codes, mask = data.draw(floats(shape)), data.draw(arrays(bool, shape[0]).map(torch.from_numpy))
+    person = data.draw(arrays(np.int64, shape[0], elements=st.integers(-3, 3)).map(torch.from_numpy))
+    of = [(codes[person == p], mask[person == p]) for p in sorted(set(person.tolist()))]
+    expected = [mean_difference(*one) for one in of if one[1].any() and not one[1].all()]
+    found = paired_differences(codes, mask, person)
+    assert found.shape == (len(expected), shape[1]) and found.dtype == codes.dtype
+    assert np.allclose(found, torch.stack(expected) if expected else found, atol=1e-4)
+    assert torch.equal(paired_differences(codes, ~mask, person), -found)
 
 
 @some

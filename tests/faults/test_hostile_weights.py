@@ -83,6 +83,10 @@ FILES = {
     "a history that is no list": file_of({"model": MODEL, "history": "long"}),
     "a history of NaN": file_of({"model": MODEL, "history": [{"epoch": 1, "train_loss": float("nan")}]}),
     "vectors that are no numbers": file_of({"model": MODEL, "vectors": {"Smiling": ["much"]}}),
+    "paired vectors that are no dict": file_of({"model": MODEL, "paired_vectors": [[0.5, -0.25]]}),
+    "paired vectors that are no numbers": file_of({"model": MODEL, "paired_vectors": {"Smiling": ["much"]}}),
+    "a paired vector that is one number": file_of({"model": MODEL, "paired_vectors": {"Smiling": 0.5}}),
+    "a paired vector of NaN": file_of({"model": MODEL, "paired_vectors": {"Smiling": [0.5, float("nan")]}}),
     "a model of an unknown class": model(**{"class": "os.system"}),
     "a model whose class is a list": model(**{"class": []}),
     "a model with an unknown argument": model(device="cuda:9"),
@@ -125,6 +129,14 @@ def test_what_a_file_claims_is_compared_with_what_it_holds(fault, tmp_path):
     path.write_bytes(FILES[fault])
     with pytest.raises(LabError, match="does not fit this model"):
         load_pretrained(str(path))
+
+
+def test_wrong_paired_vectors_are_called_damaged(tmp_path):
+    path = tmp_path / "model.safetensors"
+    for fault in (fault for fault in FILES if "paired vector" in fault):
+        path.write_bytes(FILES[fault])
+        with pytest.raises(LabError, match="is damaged .*(paired_vectors in its record is no dict|are no numbers)"):
+            load_pretrained(str(path))
 
 
 def test_the_same_file_without_a_fault_is_read(tmp_path):

@@ -102,7 +102,8 @@ def build_parser():
     flag("--vector", choices=VECTORS, default="difference", help=text)
     text = "how often the attribute's vector is added (default -3 -2 -1 0 1 2 3 4)"
     flag("--weights", type=number, nargs="+", metavar="W", default=[-3, -2, -1, 0, 1, 2, 3, 4], help=text)
-    flag("--without", nargs="+", default=[], metavar="ATTRIBUTE", help="attributes that are not to change with it")
+    text = "attributes whose difference vectors are taken out of it"
+    flag("--without", nargs="+", default=[], metavar="ATTRIBUTE", help=text)
     return parser
 
 
