@@ -165,7 +165,7 @@ def test_the_release_has_blanks_and_no_outputs(released):
         for cell in notebook.cells:
             assert not cell.get("outputs") and cell.get("execution_count") is None
             stubs += cell.source.count("raise NotImplementedError(") + (cell.source == "*Your answer goes here.*")
-    assert stubs == 22 + 7
+    assert stubs == 23 + 8
 
 
 def test_the_release_brings_a_library_that_works(released):
@@ -183,7 +183,7 @@ def test_cells_that_need_an_answer_do_not_stop_the_others(released):
         answers = [
             cell for cell in cells if cell.metadata.get("nbgrader", {}).get("solution") and cell.cell_type == "code"
         ]
-        assert checks <= tagged and len(tagged) <= len(checks) + 3 * len(answers) + 3
+        assert checks <= tagged and len(tagged) <= len(checks) + 3 * len(answers) + 5
 
 
 def points(row):
@@ -194,8 +194,8 @@ def test_full_points_zero_and_zero(grades):
     assert points(grades["solver"]) == [3, 3, 3]
     assert points(grades["blank"]) == points(grades["cheat"]) == [0, 0, 0]
     questions = [name for name in grades["solver"] if "question" in name]
-    assert [grades["solver"][name] for name in questions] == ["open"] * 4 + [""] * 3  # until a human has read them
-    assert [float(grades["blank"][name] or 0) for name in questions] == [0] * 7
+    assert [grades["solver"][name] for name in questions] == ["open"] * 4 + [""] * 4  # until a human has read them
+    assert [float(grades["blank"][name] or 0) for name in questions] == [0] * 8
     assert grades["solver"]["02_latent_dimension iwae_bound (3)"] == ""  # not handed in
 
 

@@ -61,7 +61,7 @@ def test_numbers_of_the_first_readme():
     right = sum(len(right) + 1 for _, right, *_ in exercises)  # and our own
     wrong = sum(len(wrong) for _, _, wrong, _ in exercises)
     text = " ".join(README.split())
-    assert len(exercises) == 22 and f"{right} right answers keep their points, {wrong} wrong ones lose them" in text
+    assert len(exercises) == 23 and f"{right} right answers keep their points, {wrong} wrong ones lose them" in text
 
 
 def test_the_table_of_points_is_that_of_the_notebooks():
