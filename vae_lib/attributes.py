@@ -55,6 +55,11 @@ def shipped_vector(record, name, kind="difference"):
     """The vector (latent_dim,) of an attribute in the record of a model; kind: "difference" (of means) or "paired".
     Raises LabError for an unknown kind, and for a vector that the record does not hold (near ones are named)."""
     vectors = record.get(VECTORS[kind])
+    if kind == "paired" and name in record.get("vectors", {}) and name not in (vectors or {}):
+        raise LabError(
+            f"This model has no paired vector for {name!r}, since fewer than {ENOUGH} persons were seen both with and "
+            "without it; take the difference."
+        )
     if not vectors:
         raise LabError(f"This model carries no attribute vectors ({kind}); choose another, such as celeba64-conv.")
     if name not in vectors:
@@ -97,11 +102,12 @@ def paired_vector(codes, mask, person):
 
 def paired_differences(codes, mask, person):
     """Of each person with both kinds of images, mean code with the attribute minus mean code without: -> (persons, D).
-    codes: (N, D); mask: bool (N,); person: (N,), who is shown. Persons come in the order of their numbers. LabError for
-    other shapes."""
-    if not (codes.ndim == 2 and mask.shape == person.shape == codes.shape[:1]):
-        shapes = ", ".join(str(tuple(x.shape)) for x in (codes, mask, person))
-        raise LabError(f"Codes (N, D), a mask (N,) and persons (N,) are needed; these have the shapes {shapes}.")
+    codes: floats (N, D); mask: bool (N,); person: (N,), who is shown. Persons come in the order of their numbers.
+    LabError for other shapes and types."""
+    fits = codes.ndim == 2 and mask.shape == person.shape == codes.shape[:1]
+    if not (fits and codes.is_floating_point() and mask.dtype == torch.bool):
+        found = ", ".join(f"{tuple(x.shape)} of {x.dtype}" for x in (codes, mask, person))
+        raise LabError(f"Codes (N, D) of floats, a mask (N,) of bool and persons (N,) are needed; these are {found}.")
     persons, who = person.unique(return_inverse=True)
     rows = torch.cat([codes, torch.ones(len(codes), 1)], dim=1).double()  # the last column counts
     sums = torch.zeros(2 * len(persons), rows.shape[1]).double().index_add(0, 2 * who + mask, rows)

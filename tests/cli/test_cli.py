@@ -304,10 +304,10 @@ def test_attributes_that_are_not_there(here, tiny_model, capsys, tmp_path):
 def test_a_paired_vector_that_is_not_there(here, tiny_model, capsys, tmp_path):
     command = ["manipulate", "--vector", "paired", "--attribute"]
     sentence = fails(capsys, *command, "Male", "--model", tiny_model)
-    assert "no vector (paired) for 'Male'; it has, for example: Smiling, Young." in sentence
+    assert "no paired vector for 'Male', since fewer than 100 persons" in sentence
     model, record = load_pretrained(tiny_model)
     old = save_pretrained(tmp_path / "old.safetensors", model, record | {"paired_vectors": {}})
-    assert "no attribute vectors (paired)" in fails(capsys, *command, "Smiling", "--model", old)
+    assert "no paired vector for 'Smiling'" in fails(capsys, *command, "Smiling", "--model", old)
     assert os.listdir(here) == []
 
 

@@ -225,13 +225,24 @@ def changing():
 def test_attributes_that_fewer_than_100_persons_change_have_no_paired_vector(changing, monkeypatch):
     model, photos = changing
     assert list(paired_vectors(model, photos)) == ["A"]
+    assert paired_vectors(model, photos.select(slice(198))) == {}
     monkeypatch.setattr(attributes, "ENOUGH", 99)
     found = paired_vectors(model, photos)
     codes, person = posterior(model, photos)[0], photos.factors["person"]
     assert list(found) == ["A", "B"]
     for name, vector in found.items():
         torch.testing.assert_close(vector, paired_vector(codes, photos.attribute(name), person).mean)
-    assert paired_vectors(model, photos.select(slice(198))) == {}
+
+
+@pytest.mark.parametrize("mask", [torch.tensor([1, 0, 1, 0]), torch.tensor([1.0, -1, 1, -1]), torch.ones(3).bool()])
+def test_other_masks_than_of_bool_and_other_shapes_are_one_sentence(mask):
+    with pytest.raises(LabError, match=r"a mask \(N,\) of bool and persons \(N,\) are needed; these are \(4, 2\) of"):
+        paired_differences(torch.zeros(4, 2), mask, torch.arange(4) // 2)
+
+
+def test_codes_that_are_no_floats_are_one_sentence():
+    with pytest.raises(LabError, match=r"of floats.* these are \(4, 2\) of torch.int64"):
+        paired_differences(torch.zeros(4, 2).long(), torch.arange(4) % 2 == 1, torch.arange(4) // 2)
 
 
 def test_datasets_that_do_not_say_who_is_shown_have_no_paired_vectors(model, drawn):
@@ -354,11 +365,15 @@ def test_records_carry_paired_vectors_where_persons_are_known(changing):
 
 def test_a_paired_vector_that_is_not_there_is_one_sentence():
     record = {"vectors": {"Smiling": [1.0], "Male": [2.0]}}
-    with pytest.raises(LabError, match=r"carries no attribute vectors \(paired\); choose another"):
+    with pytest.raises(LabError, match="no paired vector for 'Smiling', since fewer than 100 persons .*"):
         shipped_vector(record, "Smiling", "paired")
     record["paired_vectors"] = {"Smiling": [3.0]}
-    with pytest.raises(LabError, match=r"no vector \(paired\) for 'Male'; it has, for example: Smiling"):
+    with pytest.raises(LabError, match="no paired vector for 'Male', since fewer than 100 persons"):
         shipped_vector(record, "Male", "paired")
+    with pytest.raises(LabError, match=r"no vector \(paired\) for 'Smile'; it has, for example: Smiling"):
+        shipped_vector(record, "Smile", "paired")
+    with pytest.raises(LabError, match=r"carries no attribute vectors \(paired\); choose another"):
+        shipped_vector({}, "Smiling", "paired")
     with pytest.raises(LabError, match="Unknown vector 'pairs'; choose one of difference, paired"):
         shipped_vector(record, "Smiling", "pairs")
 

@@ -1,8 +1,8 @@
 """The record of a run: what was trained, on what, how, with which losses. It is JSON, beside the weights."""
 
 import json
-import math
 import platform
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -98,7 +98,7 @@ def parse_record(text):
     if history and not all(isinstance(data.get(key), str) for key in ("name", "source")):
         raise ValueError("its record does not say what it was trained on")
     vectors = [*record.get("vectors", {}).values(), *record.get("paired_vectors", {}).values()]
-    if not all(map(all_numbers, [*test.values(), *vectors])):
+    if not all(map(all_numbers, [*test.values(), *vectors])) or not all(isinstance(v, list) for v in vectors):
         raise ValueError("its record holds results that are no numbers")
     of_vae = all(isinstance(test.get(of), list) and len(test[of]) == 3 for of in ("posterior_mean", "one_sample"))
     if test and not of_vae and not (isinstance(test.get("photographs"), dict) and test["photographs"]):
@@ -121,7 +121,7 @@ def read_record(path):
 def all_numbers(values):
     """True for a list or dict of finite numbers."""
     values = values.values() if isinstance(values, dict) else values
-    return isinstance(values, Iterable) and all(isinstance(x, int | float) and math.isfinite(x) for x in values)
+    return isinstance(values, Iterable) and all(isinstance(x, int | float) and abs(x) < sys.float_info.max for x in values)
 
 
 def check_finished(record, path):
