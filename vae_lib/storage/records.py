@@ -121,7 +121,9 @@ def read_record(path):
 def all_numbers(values):
     """True for a list or dict of finite numbers."""
     values = values.values() if isinstance(values, dict) else values
-    return isinstance(values, Iterable) and all(isinstance(x, int | float) and abs(x) < sys.float_info.max for x in values)
+    return isinstance(values, Iterable) and all(
+        isinstance(x, int | float) and abs(x) < sys.float_info.max for x in values
+    )
 
 
 def check_finished(record, path):
