@@ -13,6 +13,7 @@ from PIL import Image
 from vae_lib import load_dataset, load_pretrained, settings
 from vae_lib.checks import LabError
 from vae_lib.data import DATASETS
+from vae_lib.data.sample import FACES
 from vae_lib.evaluation import per_image
 
 SIZES = {"mnist": (2_000, 500, 1_000), "cifar10": (1_000, 250, 1_000), "celeba": (485, 54, 204), "ffhq": (387, 44, 108)}
@@ -75,7 +76,7 @@ def test_people_are_in_one_split_and_only_those_of_london_are_tested(lab):
     assert torch.equal(person[::2], person[1::2]) and not test.attribute("Eyeglasses").any()
 
 
-DIGESTS = {"*.png": "0f0348d5802aa9bc", "*.csv": "87448d2a5a51a11e", "*.jpg": "c9fc17ab59024ad5"}
+DIGESTS = {"*.png": "0f0348d5802aa9bc", "*.csv": "9df846507c6cebbc", "*.jpg": "c9fc17ab59024ad5"}
 
 
 @pytest.mark.parametrize("pattern", DIGESTS)
@@ -85,6 +86,15 @@ def test_the_files_are_those_that_were_looked_at(pattern):
     for path in sorted(settings.SAMPLE_DIR.rglob(pattern)):
         digest.update(path.relative_to(settings.SAMPLE_DIR).as_posix().encode() + path.read_bytes())
     assert digest.hexdigest()[:16] == DIGESTS[pattern]
+
+
+def test_detected_pupils_are_of_smiling_londoners_and_lie_near_the_checked_ones():
+    with open(settings.SAMPLE_DIR / "london_detected.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    smiling = {name for name in FACES.rows() if name.startswith("london/") and name.endswith("_smiling.jpg")}
+    assert len(rows) == 92 and {row["file"] for row in rows} < smiling
+    for key, checked in {"left_x": 69.5, "left_y": 112, "right_x": 107.5, "right_y": 112}.items():
+        assert all(abs(float(row[key]) - checked) < 2.5 for row in rows)
 
 
 def test_attributes_are_those_of_the_list(lab):
