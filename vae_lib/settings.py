@@ -54,5 +54,6 @@ CHECKPOINT_DIR = REPOSITORY / "data" / "checkpoints"
 FIGURES_DIR = REPOSITORY / "figures"
 LAUNCHED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID" in os.environ
 LOCAL_RANK = int(os.environ["LOCAL_RANK"]) if LAUNCHED_BY_TORCHRUN else 0  # among the processes of this machine
+THREADS_ARE_CHOSEN = "OMP_NUM_THREADS" in os.environ
 GPU = f"cuda:{LOCAL_RANK}" if LAUNCHED_BY_TORCHRUN else "cuda"
 DEVICE = torch.device(GPU if torch.cuda.is_available() else "cpu")

@@ -134,6 +134,7 @@ def without_docstrings(tree):
 
 def main(names):
     os.environ["VAE_PROFILE"] = "full"
+    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # numbers are those of a number of threads
     paths = [Path(name).resolve() for name in names] or NOTEBOOKS
     for path in paths:
         print(f"rendering {path.name}", flush=True)

@@ -6,6 +6,7 @@ import torch
 
 from vae_lib.data import to_float
 from vae_lib.engine import distributed
+from vae_lib.engine.crowd import crowd
 
 BATCH = 500  # images at a time that are measured; fewer where they have more values than 3x32x32
 
@@ -24,6 +25,7 @@ def training_batches(dataset, config, epoch, device):
         images = dataset.images[order_there[part]].to(device).contiguous(memory_format=torch.channels_last)
         if config.mirror:
             images = torch.where(flipped[part, None, None, None], images.flip(3), images)
+        crowd.look()
         yield order[part], to_float(images), (epoch - 1 + step / len(starts)) / config.epochs
         dataset.release_pages()
 
@@ -42,5 +44,6 @@ def batches(dataset):
     """All images of a dataset, in order, some at a time: uint8 (n, C, H, W)."""
     n = BATCH * 3 * 32**2 // math.prod(dataset.image_shape)
     for images in dataset.images.split(max(1, min(BATCH, n))):
+        crowd.look()
         yield images
         dataset.release_pages()
