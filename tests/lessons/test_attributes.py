@@ -365,7 +365,7 @@ def test_records_carry_paired_vectors_where_persons_are_known(changing):
 
 def test_a_paired_vector_that_is_not_there_is_one_sentence():
     record = {"vectors": {"Smiling": [1.0], "Male": [2.0]}}
-    with pytest.raises(LabError, match="no paired vector for 'Smiling', since fewer than 100 persons .*"):
+    with pytest.raises(LabError, match="no paired vector for 'Smiling', since fewer than 100 .*; take the difference"):
         shipped_vector(record, "Smiling", "paired")
     record["paired_vectors"] = {"Smiling": [3.0]}
     with pytest.raises(LabError, match="no paired vector for 'Male', since fewer than 100 persons"):
