@@ -5,7 +5,7 @@ EXECUTE = .venv/bin/jupyter nbconvert --log-level WARN --to notebook --execute \
 	--ExecutePreprocessor.record_timing=False \
 	--ExecutePreprocessor.store_widget_state=False
 
-.PHONY: help notebooks test test-browser test-faults test-stability lab render html release points grade formgrader clean
+.PHONY: help notebooks test test-browser test-faults test-stability record lab render html release points grade formgrader clean
 
 help:
 	@echo "make notebooks       set up, run every notebook, write .ipynb and pages to build/"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-browser    the widgets in Chromium (skipped where there is none)"
 	@echo "make test-faults     the whole fault suite (20 minutes); writes the table in tests/README.md"
 	@echo "make test-stability  the whole test suite five times, in random order (half an hour)"
+	@echo "make record          seconds to a published loss, the usual way and our fastest (hours; needs the real data)"
 	@echo "make lab             set up, open JupyterLab"
 	@echo "make html            the notebooks as they are, as pages to read offline, in build/html/"
 	@echo "make render          run every notebook in the full profile, in place (needs the real data)"
@@ -71,6 +72,9 @@ test-stability: .venv/.grading
 	    --random-order-bucket=module --random-order-seed=$$seed tests && \
 	  OMP_NUM_THREADS=1 .venv/bin/pytest --nbval-lax --numprocesses logical --dist loadscope notebooks || exit 1; \
 	done
+
+record: .venv/.ready
+	.venv/bin/python tests/benchmarks/record.py
 
 lab: .venv/.ready
 	.venv/bin/jupyter lab notebooks

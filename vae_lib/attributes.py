@@ -20,31 +20,34 @@ def attribute_vector(model, dataset, name):
     return mean_difference(posterior(model, dataset)[0], mask)
 
 
-def attribute_vectors(model, dataset):
-    """The vector of every attribute that some images have and some have not: {name: (latent_dim,)}, on the CPU."""
+def attribute_vectors(codes, dataset):
+    """The vector of every attribute that some images have and some have not: {name: (D,)}.
+    codes: (N, D), those of the images of the dataset."""
     masks = {name: dataset.attribute(name) for name in dataset.attribute_names}
-    usable = {name: mask for name, mask in masks.items() if mask.any() and not mask.all()}
-    codes = posterior(model, dataset)[0] if usable else None
-    return {name: mean_difference(codes, mask) for name, mask in usable.items()}
+    return {name: mean_difference(codes, mask) for name, mask in masks.items() if mask.any() and not mask.all()}
 
 
 ENOUGH = 100  # persons, for a paired vector that is worth keeping
 
 
-def paired_vectors(model, dataset):
-    """The `paired_vector` of every attribute that at least 100 persons have in some images and not in others: {name:
-    (latent_dim,)}, on the CPU; of a dataset that does not say who is shown, none."""
-    if "person" not in dataset.factors:
-        return {}
-    codes, person = posterior(model, dataset)[0], dataset.factors["person"]
-    changes = {name: paired_differences(codes, dataset.attribute(name), person) for name in dataset.attribute_names}
-    return {name: change.mean(dim=0) for name, change in changes.items() if len(change) >= ENOUGH}
+def paired_vectors(codes, dataset):
+    """The `paired_vector` of every attribute that at least 100 persons have in some images and not in others, and how
+    many persons these are: {name: Estimate}, {name: persons}; of a dataset that does not say who is shown, none.
+    codes: (N, D), those of the images of the dataset."""
+    vectors, persons = {}, {}
+    for name in dataset.attribute_names if "person" in dataset.factors else ():
+        changes = paired_differences(codes, dataset.attribute(name), dataset.factors["person"])
+        if len(changes) >= ENOUGH:
+            vectors[name], persons[name] = mean_change(changes), len(changes)
+    return vectors, persons
 
 
 def vectors_for_record(model, dataset):
     """The vectors of both kinds as the record of a model keeps them: {"vectors": {name: [float, ...]},
-    "paired_vectors": {name: [float, ...]}}."""
-    found = {"vectors": attribute_vectors(model, dataset), "paired_vectors": paired_vectors(model, dataset)}
+    "paired_vectors": {name: [float, ...]}}. The codes are posterior means."""
+    codes = posterior(model, dataset)[0] if dataset.attribute_names else None
+    paired = {name: vector for name, (vector, _) in paired_vectors(codes, dataset)[0].items()}
+    found = {"vectors": attribute_vectors(codes, dataset), "paired_vectors": paired}
     return {kind: {name: [round(x, 4) for x in v.tolist()] for name, v in of.items()} for kind, of in found.items()}
 
 
@@ -97,6 +100,11 @@ def paired_vector(codes, mask, person):
     if len(changes) < 2:
         have = f"{len(changes)} of {len(person.unique()):,} persons have images with the attribute and others without"
         raise LabError(f"No paired vector can be taken: {have}; two or more must, and more are better.")
+    return mean_change(changes)
+
+
+def mean_change(changes):
+    """Mean of the changes of persons, (persons, D), and its standard error over them: -> Estimate, two times (D,)."""
     return Estimate(changes.mean(dim=0), changes.std(dim=0) / len(changes) ** 0.5)
 
 

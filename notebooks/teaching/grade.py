@@ -22,7 +22,6 @@ from nbgrader.api import Gradebook, MissingEntry
 from grade_one import grade_one
 from preprocessors import names
 from release import COURSE, STEMS, nbgrader, prepare
-from vae_lib.storage.files import replacing
 
 SECONDS = int(os.environ.get("VAE_CELL_SECONDS", 60))  # for a cell; five times that for a notebook
 GIGABYTES = 4
@@ -34,7 +33,7 @@ ENVIRONMENT = {
     "VAE_CELL_SECONDS": str(SECONDS),
 }
 PROCESSES = multiprocessing.get_context("forkserver")  # each starts with nbgrader imported, once and for all
-PROCESSES.set_forkserver_preload(["grade_one"])
+PROCESSES.set_forkserver_preload(["nbgrader.apps"])  # not grade_one: the server knows only what is installed
 DIED = f"The process died: a cell ended it, or it needed more than {GIGABYTES} GB of memory."
 SLOW = f"The notebook was stopped after {5 * SECONDS} seconds."
 FAILED = "nbgrader could not grade this notebook; the instructor finds the reason in course/logs."
@@ -149,7 +148,8 @@ def write_csv(file, notes):
 
     notes: {student: what to say of the folder}.
     """
-    with Gradebook(f"sqlite:///{COURSE / 'gradebook.db'}") as gradebook, replacing(file) as temporary:
+    temporary = file.with_suffix(".new")
+    with Gradebook(f"sqlite:///{COURSE / 'gradebook.db'}") as gradebook:
         cells = {(stem, cell.name): cell for stem in STEMS for cell in gradebook.find_notebook(stem, stem).grade_cells}
         header = {key: f"{key[0]} {key[1]} ({cell.max_score:g})" for key, cell in cells.items()}
         header = {"student": "student", **header, "total": "total", "problems": "problems"}
@@ -157,6 +157,7 @@ def write_csv(file, notes):
         with temporary.open("w", newline="") as output:
             rows = (points(gradebook, student, notes.get(student, [])) for student in students)
             csv.DictWriter(output, header).writerows([header, *rows])
+    temporary.replace(file)
 
 
 def points(gradebook, student, notes):

@@ -2,22 +2,27 @@
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
+from functools import partial
 
 import gpu
 import growth
 import numpy as np
 import pytest
+import record
 import speed
 import torch
 from PIL import Image
 
+from processes import quick_context
 from vae_lib import FCVAE, ConvVAE, LabError, settings, to_float
 from vae_lib.data import DATASETS
 from vae_lib.data.decoding import decode_image
-from vae_lib.engine.device import hardware, has_fast_bfloat16
+from vae_lib.engine.device import hardware, has_fast_bfloat16, model_on_device
+from vae_lib.evaluation import evaluate
+from vae_lib.metrics import count_parameters
+from vae_lib.training import TrainConfig, make_optimizer, train_epoch
 
 FAST_IMPORT = """import time, torch, torchvision
 start = time.process_time()
@@ -30,6 +35,7 @@ print(time.process_time() - start, *({"matplotlib", "IPython", "ipywidgets"} & s
 def shipped_recipes(monkeypatch, own_folders):
     monkeypatch.setattr(settings, "PRETRAINED_DIR", settings.REPOSITORY / "data" / "pretrained")
     monkeypatch.setenv("VAE_PROFILE", "quick")  # of the processes that are started
+    monkeypatch.setattr("multiprocessing.get_context", lambda method: quick_context())
 
 
 @pytest.mark.parametrize("name", speed.IMAGES)
@@ -111,12 +117,10 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch):
             script.main(["--out", str(tmp_path / name)])
 
 
-def test_a_machine_without_a_gpu_is_told_in_one_sentence():
-    script = settings.REPOSITORY / "tests" / "benchmarks" / "gpu.py"
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("gpu.py: There is no GPU here") and done.stderr.count("\n") == 1
+def test_a_machine_without_a_gpu_is_told_in_one_sentence(monkeypatch):
+    monkeypatch.setattr(settings, "DEVICE", torch.device("cpu"))
+    with pytest.raises(SystemExit, match=r": There is no GPU here.*\Z"):  # printed by Python, which exits with 1
+        speed.run_script(lambda: gpu.main([]))
 
 
 def test_a_loop_that_dies_is_told(monkeypatch):
@@ -158,6 +162,93 @@ def test_a_dry_run_of_the_gpu_figures(tmp_path, capsys):
         assert part["loss"] > 100 and part["shipped_loss"] is None and "random" in part["note"]
     turns = report["eager_against_recorded"]["cifar10-conv-p1"]
     assert turns["ratio"] == turns["eager"][0] / turns["recorded"][0] and turns["images"] == 128
+
+
+SMALL = record.Way(partial(FCVAE, (1, 28, 28), (8,), 2), TrainConfig(batch_size=50, epochs=2, schedule="one-cycle"))
+
+
+def small_race(target, look=100, way=SMALL):
+    return record.Race(target, {"name": "mnist", "limit": 200}, look, way, way)
+
+
+@pytest.mark.parametrize("textbook", [False, True])
+def test_a_race_ends_at_the_first_look_that_reaches_the_target(textbook):
+    """200 + 200 images, four looks an epoch; the losses fall from some 200 to some 60."""
+    way = dataclasses.replace(SMALL, textbook=textbook)
+    whole = record.run(small_race(0.0), way, 3)
+    images, seconds, losses = zip(*whole["looks"])
+    assert images == (100, 200, 300, 400, 500, 600, 700, 800) and whole["seconds"] is None
+    assert losses[0] > losses[3] > losses[-1] == whole["loss"] and np.all(np.diff(seconds) > 0)
+    found = record.run(small_race((losses[3] + losses[2]) / 2), way, 3)
+    assert found["images"] == 400 and found["loss"] == losses[3] and found["seconds"] == found["looks"][-1][1] > 0
+    assert record.run(small_race(0.0), way, 4)["loss"] != whole["loss"]
+
+
+def test_looks_change_nothing():
+    often, once = (record.run(small_race(0.0, look), SMALL, 0)["looks"] for look in (50, 800))
+    assert len(often) == 16 and len(once) == 1 and often[-1][2] == once[0][2]
+
+
+def test_a_record_trains_as_the_library_does():
+    """With Adam's usual moments and no warm-up of beta: the same weights after an epoch as by train_epoch."""
+    train, _ = record.whole_training_set({"name": "mnist", "limit": 200})
+    config = dataclasses.replace(SMALL.config, epochs=1)
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        models.append(SMALL.build())
+    assert sum(record.library_steps(models[0], train, dataclasses.replace(SMALL, config=config))) == 400
+    with model_on_device(models[1], config.precision):
+        train_epoch(models[1], make_optimizer(models[1], config), train, config, 1)
+    assert all(map(torch.equal, models[0].parameters(), models[1].parameters()))
+
+
+def test_beta_rises_and_the_second_moment_is_used():
+    train, test = record.whole_training_set({"name": "mnist", "limit": 200})
+    kls = {}
+    for name, way in {"plain": {}, "warm-up": {"warm_up": 1.0}, "moment": {"second_moment": 0.5}}.items():
+        torch.manual_seed(0)
+        model, way = SMALL.build(), dataclasses.replace(SMALL, **way)
+        list(record.library_steps(model, train, way))
+        kls[name] = evaluate(model, test).kl
+    assert kls["warm-up"] > kls["plain"] != kls["moment"]
+
+
+def test_every_record_is_within_the_rules():
+    for race in record.RACES.values():
+        for way in (race.usual, race.record):
+            assert way.config.beta == 1 and way.build().latent_dim == race.usual.build().latent_dim
+    assert count_parameters(record.RACES["cifar10"].record.build()) <= 1_200_000
+
+
+def test_a_record_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys):
+    out, calls = tmp_path / "record.json", []
+    monkeypatch.setattr(record, "RACES", {"small": small_race(0.0)})
+
+    def seconds(race, way, seed):
+        calls.append(seed)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return {
+            "seconds": [8.0, 2.0, 9.0, 3.0][len(calls) - 1 - (len(calls) > 3)],
+            "images": 7,
+            "loss": 5.0,
+            "looks": [[7, 1, 5.0]],
+        }
+
+    monkeypatch.setattr(record, "run_apart", seconds)
+    arguments = ["--races", "small", "--seeds", "2", "--out", str(out)]
+    with pytest.raises(KeyboardInterrupt):
+        record.main(arguments)
+    assert list(json.loads(out.read_text())["runs"]) == ["small usual 0", "small record 0"]
+    capsys.readouterr()
+    record.main(arguments)
+    assert calls == [0, 0, 1, 1, 1]
+    said = capsys.readouterr().out
+    assert "2 of 2 reach 0.0, 8.5 s (8.0 to 9.0)" in said and "small: 3.5 times faster (3.0 to 4.0)" in said
+    out.write_text(out.read_text().replace("cpu", "gpu"))
+    with pytest.raises(LabError, match="is of another machine or of other versions"):
+        record.main(arguments)
 
 
 def test_importing_the_library_is_quick():

@@ -132,7 +132,7 @@ def test_a_prior_is_fitted_where_none_is_shipped(here, tiny_model, prior):
 
 
 def test_nothing_is_fitted_for_pictures_that_cannot_be_written(here, tiny_model, capsys, monkeypatch):
-    monkeypatch.setattr(commands, "fit_prior", None)
+    monkeypatch.setattr(commands, "affordable_prior", None)
     (here / "file").touch()
     out = here / "file" / "faces.png"
     assert "cannot be written" in fails(capsys, "generate", "--model", tiny_model, "--prior", "gaussian", "--out", out)
@@ -579,13 +579,14 @@ FULL = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs setrlimit")
 @pytest.mark.parametrize("arguments", FULL.values(), ids=FULL)
-def test_a_full_disk_leaves_nothing(here, arguments):
+def test_a_full_disk_leaves_nothing(here, capsys, monkeypatch, arguments):
     import resource
 
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
-
-    process = start(arguments, here, preexec_fn=limit)
-    _, err = process.communicate()
-    assert process.returncode == 1 and os.listdir(here) == []
-    assert err.count("\n") == 1 and err.startswith("vae: faces") and "File too large" in err
+    monkeypatch.setattr(settings, "PRETRAINED_DIR", SHIPPED)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
+    try:
+        sentence = fails(capsys, *arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(here) == [] and sentence.startswith("vae: faces") and "File too large" in sentence

@@ -1,7 +1,6 @@
 """Interrupts: processes killed and kernels interrupted at random moments. Files are old or new, runs go on exactly."""
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -17,6 +16,7 @@ import torch
 from jupyter_client.manager import start_new_kernel
 
 from official_files import write_celeba
+from processes import METHOD, quick_context
 from vae_lib import load_dataset, settings
 from vae_lib.data import ImageDataset, releases
 from vae_lib.data.cache import cache_folder, open_block
@@ -27,10 +27,8 @@ from vae_lib.storage.weights import read_tensors, save_checkpoint
 from vae_lib.training import TrainConfig, fit
 
 few_and_many = pytest.mark.parametrize("tries", [2, pytest.param(50, marks=pytest.mark.slow)])
-if "forkserver" not in multiprocessing.get_all_start_methods():
+if METHOD != "forkserver":
     pytest.skip("there is no forkserver on this system", allow_module_level=True)
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["vae_lib.training", "pytest"])  # or every child would import torch for seconds
 
 
 def work(started, function, *arguments):
@@ -41,6 +39,7 @@ def work(started, function, *arguments):
 
 def run(function, *arguments, kill_after=None):
     """Run a function in a process of its own, killed after so many seconds: -> the seconds that it had."""
+    processes = quick_context()
     started = processes.Event()
     process = processes.Process(target=work, args=(started, function, *arguments))
     process.start()

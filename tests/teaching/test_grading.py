@@ -30,7 +30,7 @@ def course(tmp_path_factory):
 
 
 def run(course, script, *arguments):
-    environment = {**os.environ, "VAE_COURSE_DIR": str(course / "course"), "VAE_CELL_SECONDS": "20"}
+    environment = {**os.environ, "VAE_COURSE_DIR": str(course / "course"), "VAE_CELL_SECONDS": "10"}
     command = [sys.executable, str(TEACHING / script), *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
@@ -99,7 +99,7 @@ def grades(course, released):
     hand_in(course, released, "solver", solve(reparameterize_answer=CHATTY), with_ids=False)
     hand_in(course, released, "blank", lambda cells: None)
     hand_in(course, released, "cheat", edit_the_tests)
-    hand_in(course, released, "greedy", solve(kl_divergence_answer=HANGS, monte_carlo_elbo_answer=EATS))
+    hand_in(course, released, "avid", solve(kl_divergence_answer=HANGS, monte_carlo_elbo_answer=EATS))
     hand_in(course, released, "exits", solve(kl_divergence_answer=EXITS, reparameterize_answer=REWIRES))
     (course / "submissions" / "broken").mkdir()
     (course / "submissions" / "broken" / f"{STEM} (1).ipynb").write_text('{"cells": [')
@@ -200,7 +200,7 @@ def test_full_points_zero_and_zero(grades):
 
 
 def test_hostile_work_costs_only_itself(grades):
-    assert points(grades["greedy"]) == [0, 0, 3]
+    assert points(grades["avid"]) == [0, 0, 3]
     assert points(grades["exits"]) == points(grades["broken"]) == [0, 0, 0]
     assert grades["exits"][f"{STEM} question_1 (10)"] == "open"  # can still be read
     assert "The process died" in grades["exits"]["problems"] and "cannot be read" in grades["broken"]["problems"]
