@@ -253,9 +253,9 @@ def test_a_record_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys
 
 def test_importing_the_library_is_quick():
     """0.3 s more than torch and torchvision, which it needs; matplotlib would be another quarter of a second."""
-    outputs = [
-        subprocess.run([sys.executable, "-c", FAST_IMPORT], capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
-    seconds, *loaded = min(output.stdout for output in outputs).split()
-    assert loaded == [] and float(seconds) < 0.3, outputs[0].stderr
+    for last in (False, True):  # a second try, should the machine have been busy
+        done = subprocess.run([sys.executable, "-c", FAST_IMPORT], capture_output=True, text=True, check=True)
+        seconds, *loaded = done.stdout.split()
+        if loaded == [] and float(seconds) < 0.3:
+            break
+        assert not last, (done.stdout, done.stderr)
