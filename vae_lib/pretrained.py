@@ -171,25 +171,20 @@ def load_or_train_classifier(name, model, train, test, balance=None):
 
 def load_or_fit_prior(name, model, train, kind="flow"):
     """The prior of the model called `name`: a shipped flow, if the profile loads weights, else one fitted to the codes
-    of `train`; the full profile writes a flow. -> as of `priors.fit_prior`.
+    of `train`, in the quick profile with fewer steps; the full profile writes a flow. -> as of `priors.fit_prior`.
     """
-    if kind == "flow" and settings.PROFILE.loads_weights and (flow := shipped_flow(name, model)):
-        return flow
-    prior = affordable_prior(model, train, kind)
-    if kind == "flow" and ships_results(train):
-        round_to_half(prior)
-        data = {"name": train.name, "source": train.source, "train": len(train)}
-        record = {"model": prior.config, "of": digest(model), "data": data, **environment()}
-        save_pretrained(flow_path(name), prior, record)
-    return prior
-
-
-def affordable_prior(model, train, kind):
-    """`priors.fit_prior`, in the quick profile with fewer steps of a flow."""
     if kind != "flow":
         return fit_prior(model, train, kind)
+    if settings.PROFILE.loads_weights and (flow := shipped_flow(name, model)):
+        return flow
     images = settings.PROFILE.images_per_training or math.inf
-    return fit_prior(model, train, kind, steps=min(FLOW_STEPS, images // 20))
+    flow = fit_prior(model, train, kind, steps=min(FLOW_STEPS, images // 20))
+    if ships_results(train):
+        round_to_half(flow)
+        data = {"name": train.name, "source": train.source, "train": len(train)}
+        record = {"model": flow.config, "of": digest(model), "data": data, **environment()}
+        save_pretrained(flow_path(name), flow, record)
+    return flow
 
 
 def flow_path(name):

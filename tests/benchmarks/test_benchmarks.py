@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
 from functools import partial
 
 import gpu
@@ -164,17 +165,24 @@ def test_a_dry_run_of_the_gpu_figures(tmp_path, capsys):
     assert turns["ratio"] == turns["eager"][0] / turns["recorded"][0] and turns["images"] == 128
 
 
+DIGITS = {"name": "mnist", "limit": 200}  # 200 training and 200 validation images
 SMALL = record.Way(partial(FCVAE, (1, 28, 28), (8,), 2), TrainConfig(batch_size=50, epochs=2, schedule="one-cycle"))
+TEXTBOOK = dataclasses.replace(SMALL, textbook=True)
 
 
-def small_race(target, look=100, way=SMALL):
-    return record.Race(target, {"name": "mnist", "limit": 200}, look, way, way)
+def small_race(target, look=100):
+    return record.Race(target, "mse", DIGITS, look, SMALL, SMALL)
 
 
-@pytest.mark.parametrize("textbook", [False, True])
-def test_a_race_ends_at_the_first_look_that_reaches_the_target(textbook):
-    """200 + 200 images, four looks an epoch; the losses fall from some 200 to some 60."""
-    way = dataclasses.replace(SMALL, textbook=textbook)
+@pytest.fixture
+def all_threads(monkeypatch):
+    """A run keeps its threads; this process gets its choice back."""
+    monkeypatch.setattr(settings, "THREADS_ARE_CHOSEN", settings.THREADS_ARE_CHOSEN)
+
+
+@pytest.mark.parametrize("way", [SMALL, TEXTBOOK], ids=["library", "textbook"])
+def test_a_race_ends_at_the_first_look_that_reaches_the_target(all_threads, way):
+    """Four looks an epoch; the losses fall from some 200 to some 60."""
     whole = record.run(small_race(0.0), way, 3)
     images, seconds, losses = zip(*whole["looks"])
     assert images == (100, 200, 300, 400, 500, 600, 700, 800) and whole["seconds"] is None
@@ -184,29 +192,33 @@ def test_a_race_ends_at_the_first_look_that_reaches_the_target(textbook):
     assert record.run(small_race(0.0), way, 4)["loss"] != whole["loss"]
 
 
-def test_looks_change_nothing():
-    often, once = (record.run(small_race(0.0, look), SMALL, 0)["looks"] for look in (50, 800))
-    assert len(often) == 16 and len(once) == 1 and often[-1][2] == once[0][2]
+@pytest.mark.parametrize("way", [SMALL, TEXTBOOK], ids=["library", "textbook"])
+def test_looks_change_nothing_and_are_not_timed(all_threads, way, monkeypatch):
+    once = record.run(small_race(0.0, look=800), way, 0)["looks"]
+    monkeypatch.setattr(record, "evaluate", lambda *args, **kwargs: time.sleep(0.3) or evaluate(*args, **kwargs))
+    often = record.run(small_race(0.0, look=50), way, 0)
+    assert len(often["looks"]) == 16 and len(once) == 1 and often["looks"][-1][2] == once[0][2]
+    assert often["looks"][-1][1] < 16 * 0.3 and often["cpu_seconds"] > 0
 
 
-def test_a_record_trains_as_the_library_does():
-    """With Adam's usual moments and no warm-up of beta: the same weights after an epoch as by train_epoch."""
-    train, _ = record.whole_training_set({"name": "mnist", "limit": 200})
-    config = dataclasses.replace(SMALL.config, epochs=1)
-    models = []
-    for _ in range(2):
-        torch.manual_seed(0)
-        models.append(SMALL.build())
-    assert sum(record.library_steps(models[0], train, dataclasses.replace(SMALL, config=config))) == 400
-    with model_on_device(models[1], config.precision):
-        train_epoch(models[1], make_optimizer(models[1], config), train, config, 1)
-    assert all(map(torch.equal, models[0].parameters(), models[1].parameters()))
+@pytest.mark.parametrize("likelihood", ["mse", "bce"])
+def test_a_look_is_the_elbo_with_one_draw_in_float32(all_threads, likelihood):
+    """That of the library's training, with Adam's usual moments and beta 1: the same weights as by train_epoch."""
+    race = dataclasses.replace(small_race(0.0, look=400), likelihood=likelihood)
+    config = dataclasses.replace(SMALL.config, epochs=1, seed=5, likelihood=likelihood)
+    loss = record.run(race, dataclasses.replace(SMALL, config=dataclasses.replace(SMALL.config, epochs=1)), 5)["loss"]
+    train, test = record.whole_training_set(DIGITS)
+    torch.manual_seed(5)
+    model = SMALL.build()
+    with model_on_device(model, config.precision):
+        train_epoch(model, make_optimizer(model, config), train, config, 1)
+    assert loss == evaluate(model, test, likelihood=likelihood, sample=True).loss
 
 
 def test_beta_rises_and_the_second_moment_is_used():
-    train, test = record.whole_training_set({"name": "mnist", "limit": 200})
+    train, test = record.whole_training_set(DIGITS)
     kls = {}
-    for name, way in {"plain": {}, "warm-up": {"warm_up": 1.0}, "moment": {"second_moment": 0.5}}.items():
+    for name, way in {"plain": {}, "warm-up": {"kl_warm_up": 1.0}, "moment": {"second_moment": 0.5}}.items():
         torch.manual_seed(0)
         model, way = SMALL.build(), dataclasses.replace(SMALL, **way)
         list(record.library_steps(model, train, way))
@@ -214,41 +226,67 @@ def test_beta_rises_and_the_second_moment_is_used():
     assert kls["warm-up"] > kls["plain"] != kls["moment"]
 
 
-def test_every_record_is_within_the_rules():
-    for race in record.RACES.values():
-        for way in (race.usual, race.record):
-            assert way.config.beta == 1 and way.build().latent_dim == race.usual.build().latent_dim
-    assert count_parameters(record.RACES["cifar10"].record.build()) <= 1_200_000
+def test_before_the_first_step_the_decoder_answers_the_mean_image():
+    train, _ = record.whole_training_set(DIGITS)
+    model, way = SMALL.build(), dataclasses.replace(SMALL, at_the_mean=True)
+    with torch.no_grad():
+        model.decoder[-2].weight.zero_()
+    next(record.library_steps(model, train, dataclasses.replace(way, config=TrainConfig(lr=1e-12, batch_size=50))))
+    mean = to_float(train.images).mean(dim=0).clamp(0.001, 0.999)
+    torch.testing.assert_close(model.decode(torch.zeros(1, 2))[0], mean)
+
+
+def test_every_race_is_within_the_rules():
+    for name, race in record.RACES.items():
+        usual, fastest = race.usual.build(), race.record.build()
+        assert race.usual.config.beta == race.record.config.beta == 1
+        assert usual.latent_dim == fastest.latent_dim and usual.image_shape == fastest.image_shape
+        assert count_parameters(fastest) <= (1_200_000 if name == "cifar10" else count_parameters(usual))
+    assert sum(isinstance(layer, torch.nn.SiLU) for layer in record.RACES["mnist"].record.build().modules()) == 2
 
 
 def test_a_record_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys):
     out, calls = tmp_path / "record.json", []
-    monkeypatch.setattr(record, "RACES", {"small": small_race(0.0)})
+    slow, race = dataclasses.replace(SMALL, textbook=True), small_race(0.0)
+    monkeypatch.setattr(record, "RACES", {"small": dataclasses.replace(race, usual=slow)})
+    monkeypatch.setattr(settings, "DEVICE", torch.device("cpu"))
 
-    def seconds(race, way, seed):
-        calls.append(seed)
+    def result(race, way, seed):
+        calls.append((seed, "usual" if way.textbook else "record"))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return {
-            "seconds": [8.0, 2.0, 9.0, 3.0][len(calls) - 1 - (len(calls) > 3)],
-            "images": 7,
-            "loss": 5.0,
-            "looks": [[7, 1, 5.0]],
-        }
+        return {"seconds": (8.0 if way.textbook else 2.0) + seed, "images": 7, "loss": 5.0, "looks": [[7, 1, 5.0]]}
 
-    monkeypatch.setattr(record, "run_apart", seconds)
+    monkeypatch.setattr(record, "run_apart", result)
     arguments = ["--races", "small", "--seeds", "2", "--out", str(out)]
     with pytest.raises(KeyboardInterrupt):
         record.main(arguments)
-    assert list(json.loads(out.read_text())["runs"]) == ["small usual 0", "small record 0"]
+    assert list(json.loads(out.read_text())["runs"]) == ["small record 0", "small usual 0"]
     capsys.readouterr()
     record.main(arguments)
-    assert calls == [0, 0, 1, 1, 1]
+    assert calls == [(0, "record"), (0, "usual"), (1, "usual"), (1, "usual"), (1, "record")]  # in turns
     said = capsys.readouterr().out
-    assert "2 of 2 reach 0.0, 8.5 s (8.0 to 9.0)" in said and "small: 3.5 times faster (3.0 to 4.0)" in said
-    out.write_text(out.read_text().replace("cpu", "gpu"))
+    assert "small usual: 8.5 (8.0 to 9.0) s, 7 images" in said and "small: 3.5 (3.0 to 4.0) times faster" in said
+
+    report = json.loads(out.read_text())
+    report["runs"]["small usual 1"]["seconds"] = None
+    assert "8.0 to inf" in record.summary("small", report["runs"], 2)
+    out.write_text(json.dumps(report | {"device": "another"}))
     with pytest.raises(LabError, match="is of another machine or of other versions"):
         record.main(arguments)
+    out.write_text(json.dumps(report))
+    monkeypatch.setattr(record, "RACES", {"small": small_race(1.0)})
+    with pytest.raises(LabError, match=r"is of other recipes \(small"):
+        record.main(arguments)
+    for text in ("[", "{}"):
+        out.write_text(text)
+        with pytest.raises(LabError, match=r"holds no runs of record\.py"):
+            record.main(arguments)
+
+
+def test_a_run_has_a_process_of_its_own():
+    result = record.run_apart(dataclasses.replace(small_race(1e9), usual=SMALL), SMALL, 0)
+    assert result["images"] == 100 and result["seconds"] > 0
 
 
 def test_importing_the_library_is_quick():

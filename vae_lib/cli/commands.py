@@ -22,7 +22,8 @@ from vae_lib.data import DATASETS, SPLITS, load_dataset, to_float
 from vae_lib.engine import distributed
 from vae_lib.metrics import count_parameters
 from vae_lib.models import FCVAE, Autoencoder, ConvVAE
-from vae_lib.pretrained import affordable_prior, finish_run, load_pretrained, shipped_flow
+from vae_lib.pretrained import finish_run, load_pretrained, shipped_flow
+from vae_lib.priors import fit_prior
 from vae_lib.storage.records import show_setup, summary
 from vae_lib.storage.weights import read_tensors
 from vae_lib.training import TrainConfig, fit
@@ -186,7 +187,7 @@ def fitted_prior(args, model, record):
     if flow is not None:
         return flow
     check_writable(args.out)  # before the minutes that a fit takes
-    return affordable_prior(model, dataset_of(args.model, model, record, "train"), args.prior)
+    return fit_prior(model, dataset_of(args.model, model, record, "train"), args.prior)
 
 
 def dataset_of(name, model, record, split, data=None, limit=None):
