@@ -31,7 +31,7 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", "never", {"train": 1_000, "val": 250, "test": 500}, 1_000, 1_000, 1, False, False),
+        Profile("quick", "never", {"train": 1_000, "val": 250, "test": 250}, 1_000, 1_000, 1, False, False),
         Profile("lab", "if available", None, 10_000, 40_000, 9, True, False),
         Profile("full", "required", None, 10_000, None, 9, True, True),
     )
