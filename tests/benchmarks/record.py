@@ -155,12 +155,11 @@ def library_steps(model, train, way):
 def textbook_steps(model, train, way):
     """PIL images, ToTensor, a DataLoader without workers, float32, plain Adam."""
     config, items = way.config, PILImages(train)
-    model.to(settings.DEVICE)
     optimizer = torch.optim.Adam(model.parameters(), config.lr)
     for _ in range(config.epochs):
         for x, _ in torch.utils.data.DataLoader(items, config.batch_size, shuffle=True):
-            x_hat, mu, logvar = model(x.to(settings.DEVICE))
-            loss = elbo_loss(x_hat, x.to(settings.DEVICE), mu, logvar, config.beta, config.likelihood).loss
+            x_hat, mu, logvar = model(x)
+            loss = elbo_loss(x_hat, x, mu, logvar, config.beta, config.likelihood).loss
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
