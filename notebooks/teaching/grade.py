@@ -22,6 +22,7 @@ from nbgrader.api import Gradebook, MissingEntry
 from grade_one import grade_one
 from preprocessors import names
 from release import COURSE, STEMS, nbgrader, prepare
+from vae_lib.storage.files import replacing
 
 SECONDS = int(os.environ.get("VAE_CELL_SECONDS", 60))  # for a cell; five times that for a notebook
 GIGABYTES = 4
@@ -148,8 +149,7 @@ def write_csv(file, notes):
 
     notes: {student: what to say of the folder}.
     """
-    temporary = file.with_suffix(".new")
-    with Gradebook(f"sqlite:///{COURSE / 'gradebook.db'}") as gradebook:
+    with Gradebook(f"sqlite:///{COURSE / 'gradebook.db'}") as gradebook, replacing(file) as temporary:
         cells = {(stem, cell.name): cell for stem in STEMS for cell in gradebook.find_notebook(stem, stem).grade_cells}
         header = {key: f"{key[0]} {key[1]} ({cell.max_score:g})" for key, cell in cells.items()}
         header = {"student": "student", **header, "total": "total", "problems": "problems"}
@@ -157,7 +157,6 @@ def write_csv(file, notes):
         with temporary.open("w", newline="") as output:
             rows = (points(gradebook, student, notes.get(student, [])) for student in students)
             csv.DictWriter(output, header).writerows([header, *rows])
-    temporary.replace(file)
 
 
 def points(gradebook, student, notes):

@@ -232,7 +232,8 @@ def recipe(race, way):
     model = way.build()
     network = {**model.config, "layers": [type(layer).__name__ for layer in model.modules()]}
     options = {key: value for key, value in asdict(way).items() if key != "build"}
-    return json.loads(json.dumps({**options, "network": network, "data": race.data, "target": race.target}))
+    goal = {"data": race.data, "target": race.target, "likelihood": race.likelihood}
+    return json.loads(json.dumps({**options, **goal, "network": network}))
 
 
 def read_runs(out, machine, recipes):

@@ -87,8 +87,8 @@ CHATTY = """def reparameterize(mu, logvar):
     import sys
     print("a right answer may talk", file=sys.stderr)
     return mu + torch.randn(mu.shape) * logvar.exp().sqrt()"""
-HANGS = "def kl_divergence(mu, logvar):\n    import time\n    time.sleep(1_000)"
-EATS = "def monte_carlo_elbo(x, m, s, n):\n    all = []\n    while True:\n        all.append(torch.empty(50_000_000))"
+HANGS = "def kl_divergence(mu, logvar):\n    while True:\n        pass"
+EATS = "def monte_carlo_elbo(x, m, s, n):\n    all = []\n    while True:\n        all.append(torch.ones(50_000_000))"
 EXITS = "def kl_divergence(mu, logvar):\n    import os\n    os._exit(0)"
 REWIRES = "torch.allclose = lambda *numbers, **tolerances: True\nreparameterize = vae_lib.reparameterize"
 
