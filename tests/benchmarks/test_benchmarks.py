@@ -22,6 +22,7 @@ from vae_lib.data import DATASETS
 from vae_lib.data.decoding import decode_image
 from vae_lib.engine.device import hardware, has_fast_bfloat16, model_on_device
 from vae_lib.evaluation import evaluate
+from vae_lib.linear import add_linear_vae
 from vae_lib.metrics import count_parameters
 from vae_lib.training import TrainConfig, make_optimizer, train_epoch
 
@@ -228,12 +229,22 @@ def test_beta_rises_and_the_second_moment_is_used():
 
 def test_before_the_first_step_the_decoder_answers_the_mean_image():
     train, _ = record.whole_training_set(DIGITS)
-    model, way = SMALL.build(), dataclasses.replace(SMALL, at_the_mean=True)
+    model = record.start(dataclasses.replace(SMALL, at_the_mean=True), train)
     with torch.no_grad():
         model.decoder[-2].weight.zero_()
-    next(record.library_steps(model, train, dataclasses.replace(way, config=TrainConfig(lr=1e-12, batch_size=50))))
     mean = to_float(train.images).mean(dim=0).clamp(0.001, 0.999)
     torch.testing.assert_close(model.decode(torch.zeros(1, 2))[0], mean)
+
+
+def test_the_linear_part_is_there_before_the_first_step():
+    """With it, the first look of a training that does not move is the loss of the linear VAE beside new layers."""
+    still = dataclasses.replace(SMALL, linear=True, config=TrainConfig(lr=1e-12, batch_size=50, epochs=1))
+    train, test = record.whole_training_set(DIGITS)
+    torch.manual_seed(0)
+    there = evaluate(add_linear_vae(SMALL.build(), train), test, sample=True).loss
+    found = record.run(small_race(0.0, look=400), still, 0)
+    assert found["loss"] == pytest.approx(there, rel=1e-3)
+    assert record.run(small_race(0.0, look=400), dataclasses.replace(still, linear=False), 0)["loss"] > 1.3 * there
 
 
 def test_every_race_is_within_the_rules():
@@ -241,7 +252,9 @@ def test_every_race_is_within_the_rules():
         usual, fastest = race.usual.build(), race.record.build()
         assert race.usual.config.beta == race.record.config.beta == 1
         assert usual.latent_dim == fastest.latent_dim and usual.image_shape == fastest.image_shape
-        assert count_parameters(fastest) <= (1_200_000 if name == "cifar10" else count_parameters(usual))
+        train, _ = record.whole_training_set(race.data)
+        values = sum(p.numel() for p in record.start(race.record, train).parameters())
+        assert values <= (1_200_000 if name == "cifar10" else count_parameters(usual))
     assert sum(isinstance(layer, torch.nn.SiLU) for layer in record.RACES["mnist"].record.build().modules()) == 2
 
 

@@ -112,7 +112,8 @@ def restore(saved, path, model, optimizer, run):
         raise LabError(f"{path} belongs to another run: {other}; delete it to start afresh.")
     if not record.get("history"):
         raise damaged(path, "its record has no history")
-    parameters, state = dict(enumerate(model.parameters())), model.state_dict()
+    parameters = {i: p for i, p in enumerate(model.parameters()) if p.requires_grad}  # fixed ones have no moments
+    state = model.state_dict()
     expected = {f"{part}.{name}": tensor for part in ("model", "best") for name, tensor in state.items()}
     expected |= {f"optimizer.{i}.{key}": p for i, p in parameters.items() for key in ("exp_avg", "exp_avg_sq")}
     expected |= {f"optimizer.{i}.step": torch.zeros(()) for i in parameters}
