@@ -49,9 +49,9 @@ notebooks: .venv/.ready
 	   else cat "$$log"; echo "FAILED: $$0, see its error above"; exit 1; fi' || failed=1; \
 	.venv/bin/python notebooks/teaching/pages.py build build && exit $$failed
 
-# What instructors need on top (notebooks/README.md).
+# What instructors need on top (notebooks/README.md), and the extras, which are tested, too.
 .venv/.grading: .venv/.ready
-	.venv/bin/pip install --quiet --disable-pip-version-check -e .[grading]
+	.venv/bin/pip install --quiet --disable-pip-version-check -e .[grading,photos,parquet]
 	@touch $@
 
 test: .venv/.grading

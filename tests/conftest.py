@@ -8,7 +8,7 @@ import torch
 
 from report import ANSWERS, FAULTS, fault_table, is_whole_suite, noted_faults, put_between_marks
 from vae_lib import settings
-from vae_lib.data import ImageDataset, loading, releases
+from vae_lib.data import ImageDataset, download, loading
 
 
 def pytest_configure(config):
@@ -46,7 +46,8 @@ def own_folders(tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "CHECKPOINT_DIR", tmp_path / "checkpoints")
     monkeypatch.setattr(settings, "FIGURES_DIR", tmp_path / "figures")
     monkeypatch.setattr(loading, "_said", set())
-    monkeypatch.setattr(releases, "_unreachable", set())
+    monkeypatch.setattr(download, "_unreachable", set())
+    monkeypatch.setattr(download, "_waited", 0.0)
 
 
 @pytest.fixture(autouse=True)

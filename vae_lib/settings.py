@@ -26,14 +26,15 @@ class Profile:
     repeats: int  # of a training with other seeds, at most
     loads_weights: bool  # may use data/pretrained when name, architecture and configuration match
     writes_results: bool  # writes data/pretrained and figures/
+    network_seconds: int | None  # that load_dataset waits for a download, at most; None: as long as it takes
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", "never", {"train": 1_000, "val": 250, "test": 250}, 1_000, 1_000, 1, False, False),
-        Profile("lab", "if available", None, 10_000, 40_000, 9, True, False),
-        Profile("full", "required", None, 10_000, None, 9, True, True),
+        Profile("quick", "never", {"train": 1_000, "val": 250, "test": 250}, 1_000, 1_000, 1, False, False, 0),
+        Profile("lab", "if available", None, 10_000, 40_000, 9, True, False, 20),
+        Profile("full", "required", None, 10_000, None, 9, True, True, None),
     )
 }
 

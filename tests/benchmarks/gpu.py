@@ -36,7 +36,7 @@ FACES = 18_000  # images
 
 def real_or_random_images(data):
     """The training images of a record's data if they are on disk, else as many random ones."""
-    if DATASETS[data["name"]].is_on_disk():
+    if DATASETS[data["name"]].own_folders():
         return training_images(data, None)
     return random_images(data["train"], data["image_shape"][-1])
 

@@ -113,7 +113,7 @@ def textbook_loop(name, images, epochs):
     optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay)
     train = training_images(data, images)
     of_files = data["name"] == "celeba" and train.source == "real"
-    items = pil_files(train, DATASETS["celeba"]) if of_files else PILImages(train)
+    items = pil_files(train, DATASETS["celeba"].look()) if of_files else PILImages(train)
 
     def run(epoch):
         seed = 1_000_003 * config.seed + epoch  # the order and the noise of train_epoch
@@ -151,10 +151,12 @@ class PILImages(torch.utils.data.Dataset):
 def pil_files(train, release):
     """The files of training images as torchvision's ImageFolder gives them: open, cut, resize -> float tensor."""
     cut, size = transforms.CenterCrop(train.crop or release.crop), transforms.Resize(train.image_shape[-1])
-    items = ImageFolder(release.root.parent, transforms.Compose([cut, size, transforms.ToTensor()]), allow_empty=True)
+    items = ImageFolder(
+        release.store.root.parent, transforms.Compose([cut, size, transforms.ToTensor()]), allow_empty=True
+    )
     places = {path: i for i, (path, _) in enumerate(items.samples)}
-    names = release.split(release.files()[0], "train")[0][: len(train)]
-    return torch.utils.data.Subset(items, [places[str(release.root / name)] for name in names])
+    names = release.split("train")[0][: len(train)]
+    return torch.utils.data.Subset(items, [places[str(release.store.root / name)] for name in names])
 
 
 # --- what is measured ---

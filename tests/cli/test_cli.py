@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from official_files import files_below, picture, write_celeba, write_cifar10_binary, write_mnist
 from vae_lib import (
     FCVAE,
     Autoencoder,
@@ -25,15 +26,21 @@ from vae_lib import (
     interpolate,
     load_dataset,
     load_pretrained,
+    photos,
     pretrained,
     settings,
     to_float,
 )
+from vae_lib.checks import LabError
 from vae_lib.classifier import AttributeClassifier
-from vae_lib.cli import commands
+from vae_lib.cli import commands, data
 from vae_lib.cli.commands import COMMANDS
 from vae_lib.cli.images import read_photos
 from vae_lib.cli.parser import build_parser, main, parse
+from vae_lib.data import download
+from vae_lib.data.download import DataMissing
+from vae_lib.data.releases import CIFAR10
+from vae_lib.data.sample import PUBLISHED
 from vae_lib.pretrained import save_pretrained
 from vae_lib.storage.weights import read_tensors
 
@@ -219,18 +226,46 @@ def test_reconstructions_lie_below_the_originals(here, tiny_model):
 
 
 @pytest.mark.filterwarnings("error")
-def test_photos_and_folders_of_them(here, tiny_model, capsys):
+def test_photos_and_folders_of_them(here, tiny_model, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)  # as where the extra `photos` is not installed
     (here / "album").mkdir()
     Image.fromarray(PATTERN).save(here / "album" / "b.png")
     Image.fromarray(PATTERN[:20]).save(here / "album" / "a.JPG", "jpeg")
     (here / "album" / "notes.txt").write_text("no photo")
     assert main(["reconstruct", "album", "album/b.png", "--model", tiny_model, "--out", "three.png"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert "eyes at mid-height" in out[0] and out[1].startswith("album/a.JPG: its centre square, 20x20")
-    assert out[2].startswith("album/b.png: its centre square, 30x30")
+    assert "pip install 'vae-lib[photos]'" in out[0] and out[1] == "album/a.JPG: its centre square, 20x20 pixels"
+    assert out[2] == out[3] == "album/b.png: its centre square, 30x30 pixels"
     upper = tiles("three.png", 16, 8, 2, 3)[0]
     square = Image.fromarray(PATTERN).resize((16, 16), Image.Resampling.BILINEAR, (0, 5, 30, 35))
     assert np.abs(upper[1] - np.asarray(square)).max() <= 1 and (upper[1] == upper[2]).all()
+
+
+def test_a_model_of_faces_is_given_the_face_other_models_the_centre_square(here, tiny_model, capsys, monkeypatch):
+    face = photos.Face(30 + 60j, 106 + 60j)  # twice as far apart as in CelebA's frame
+    monkeypatch.setattr(photos, "find_face", lambda photo: (face, "its face"))
+    photo = picture(3, 200, 300)
+    photo.save("me.png")
+    model, record = load_pretrained(tiny_model)
+    other = save_pretrained(here / "other.safetensors", model, record | {"data": {"name": "cifar10"}})
+    left, top = 30 - 2 * (69.5 - 15), 60 - 2 * (112 - 35)  # of CelebA's centre square of 148x148, in the photo
+    padded = Image.fromarray(np.pad(np.asarray(photo), ((100, 200), (100, 200), (0, 0)), "edge"))
+    squares = (left + 100, top + 100, left + 396, top + 396), (100, 150, 300, 350)
+    for name, square, how in zip((tiny_model, other), squares, ("its face", "its centre square, 200x200 pixels")):
+        assert main(["reconstruct", "me.png", "--model", str(name), "--out", "grid.png"]) == 0
+        assert f"me.png: {how}\n" in capsys.readouterr().out
+        given = tiles("grid.png", 16, 8, 2, 1)[0, 0]
+        expected = padded.resize((16, 16), Image.Resampling.BILINEAR, square)
+        assert np.abs(given - np.asarray(expected)).mean() < 2
+
+
+def test_photos_of_iphones_are_found_in_a_folder(here, tiny_model, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (here / "album").mkdir()
+    for name in (".hidden.heic", "me.HEIC"):
+        Image.fromarray(PATTERN).save(here / "album" / name, "png")
+    sentence = fails(capsys, "reconstruct", "album", "--model", tiny_model)
+    assert "album/me.HEIC is a HEIC file; pip install pillow-heif" in sentence
 
 
 def test_photos_are_edited_and_joined(here, tiny_model):
@@ -363,6 +398,111 @@ def test_info(here, capsys, monkeypatch):
     assert "latent_dim 128" in out and "beta 1.0" in out and "168.00" in out and "Smiling" in out and "30 epochs" in out
 
 
+# --- vae data ---
+
+
+def rows_of_data(capsys):
+    """What `vae data` prints: {dataset: its line}; it fetches and unpacks nothing, and never fails."""
+    before = files_below(settings.DATA_DIR)
+    assert main(["data"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert files_below(settings.DATA_DIR) == before
+    assert lines[0] == f"data in {settings.DATA_DIR}:" and " GB of decoded images" in lines[-1]
+    rows = {line.split()[0]: " ".join(line.split()) for line in lines[2:-1]}
+    assert list(rows) == list(PUBLISHED)
+    return rows
+
+
+def test_data_where_there_is_none(capsys, network_calls):
+    rows = rows_of_data(capsys)
+    for name, row in rows.items():
+        with pytest.raises(DataMissing) as caught:
+            PUBLISHED[name].download(seconds=0)
+        assert row.startswith(f"{name} - not there {caught.value} Looked for in ")
+    assert "`vae data fetch mnist` downloads it" in rows["mnist"] and "MNIST/, mnist/" in rows["mnist"]
+    assert network_calls == [] and not settings.DATA_DIR.exists()
+
+
+def test_data_says_what_lies_there_and_what_is_missing(capsys, monkeypatch):
+    where = settings.DATA_DIR
+    write_mnist(where)
+    write_cifar10_binary(where)
+    write_celeba(where)
+    (where / "ffhq" / "00000").mkdir(parents=True)
+    picture(3, 128, 128).save(where / "ffhq" / "00000" / "00000.png")
+    assert rows_of_data(capsys) == {
+        "mnist": f"mnist 80 no, of 70,000 MNIST's idx files in {where}/MNIST/raw",
+        "cifar10": f"cifar10 120 no, of 60,000 CIFAR-10's binary release in {where}/cifar-10-batches-bin",
+        "celeba": f"celeba 51 no, of 202,599 CelebA in {where}/celeba, without identity_CelebA.txt",
+        "ffhq": f"ffhq 1 no, of 70,000 images in {where}/ffhq",
+    }
+    monkeypatch.setitem(data.OFFICIAL, "mnist", 80)
+    assert rows_of_data(capsys)["mnist"].startswith("mnist 80 yes ")
+    (where / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz").unlink()
+    (where / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(b"cut off")
+    (where / "celeba" / "list_attr_celeba.txt").unlink()
+    (where / "ffhq" / "00000" / "00000.png").unlink()
+    rows = rows_of_data(capsys)
+    monkeypatch.setattr(settings, "PROFILE", settings.PROFILES["lab"])
+    for name, row in rows.items():
+        with pytest.raises(LabError) as caught:
+            load_dataset(name, "test")
+        assert row == f"{name} - no {caught.value}"
+
+
+def test_data_counts_pictures_without_decoding_them(capsys):
+    for part in ("train", "test"):
+        for kind in CIFAR10.target_names:
+            (folder := settings.DATA_DIR / "cifar10" / part / kind).mkdir(parents=True)
+            (folder / "0001.png").write_bytes(b"no picture")
+    assert rows_of_data(capsys)["cifar10"].startswith(
+        "cifar10 20 no, of 60,000 CIFAR-10 in a folder for each class in "
+    )
+
+
+def test_data_leaves_archives_packed(capsys, network_calls):
+    settings.DATA_DIR.mkdir()
+    for name in ("cifar-10-binary.tar.gz", "img_align_celeba.zip"):
+        (settings.DATA_DIR / name).write_bytes(b"any")
+    rows = rows_of_data(capsys)
+    for name, archive in (("cifar10", "cifar-10-binary.tar.gz"), ("celeba", "img_align_celeba.zip")):
+        path = settings.DATA_DIR / archive
+        assert rows[name] == f"{name} - packed {path}, which is unpacked when it is first used"
+        assert main(["data", "fetch", name]) == 0 and f"{path} is there already" in capsys.readouterr().out
+    assert network_calls == []
+
+
+def test_data_shows_how_full_the_cache_is(capsys):
+    (settings.DATA_DIR / "cache" / "mnist").mkdir(parents=True)
+    with open(settings.DATA_DIR / "cache" / "mnist" / "images.npy", "wb") as file:
+        file.truncate(1_500_000_000)
+    assert main(["data"]) == 0 and "cache: 1.5 GB of decoded images" in capsys.readouterr().out
+
+
+def test_fetch_tries_every_name_and_says_what_failed(capsys, network_calls):
+    write_mnist(settings.DATA_DIR)
+    sentence = fails(capsys, "data", "fetch", "ffhq", "cifar10", "mnist")
+    assert "ffhq: there is no ffhq/ in " in sentence and "www.cs.toronto.edu cannot be reached" in sentence
+    assert main(["data", "fetch", "mnist"]) == 0
+    assert capsys.readouterr().out == f"mnist: is there already, in {settings.DATA_DIR}/MNIST/raw\n"
+    assert len(network_calls) == 1
+    (settings.DATA_DIR / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz").unlink()
+    assert "has no t10k-labels-idx1-ubyte" in fails(capsys, "data", "fetch", "mnist")
+    for arguments in (["data", "fetch"], ["data", "fetch", "imagenet"], ["data", "mnist"]):
+        with pytest.raises(SystemExit) as exit:
+            main(arguments)
+        assert exit.value.code == 2
+
+
+def test_ctrl_c_in_a_download_says_what_is_kept(capsys, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(download, "receive", interrupted)
+    assert main(["data", "fetch", "mnist"]) == 130
+    assert "what came is kept, and the same command goes on from there" in capsys.readouterr().err
+
+
 # --- what is typed ---
 
 
@@ -378,6 +518,7 @@ def test_help_names_flags_and_its_examples_parse(command, capsys):
         "reconstruct": ["PHOTO", "--data", "--split", "--out", "centre square"],
         "interpolate": ["PHOTO", "--steps", "--kind", "--seed", "--out", "centre square"],
         "manipulate": ["PHOTO", "--attribute", "--vector", "--weights", "--without", "--out", "centre square"],
+        "data": ["fetch", "nothing is downloaded"],
         "info": ["--model"],
     }
     assert exit.value.code == 0 and all(flag in text for flag in flags[command])
@@ -484,6 +625,23 @@ def test_train_writes_what_was_asked_and_never_overwrites(here, capsys):
     before = (here / "new/faces.safetensors").read_bytes()
     assert "never overwritten" in fails(capsys, *command)
     assert (here / "new/faces.safetensors").read_bytes() == before
+
+
+def test_a_folder_of_own_pictures_trains_a_model_that_finds_it_again(here, capsys):
+    (here / "my cats").mkdir()
+    for i in range(10):
+        picture(i, 40 + i, 60).save(here / "my cats" / f"{i}.png")
+    (here / "cats.toml").write_text('data = "my cats"')
+    for out, flags in (("a", ["--data", "my cats/"]), ("b", ["--config", "cats.toml"])):
+        flags += ["--size", "16", "--channels", "4", "--latent", "2", "--epochs", "1", "--out"]
+        assert main(["train", *flags, f"{out}.safetensors"]) == 0
+        model, record = load_pretrained(f"{out}.safetensors")
+        assert record["data"]["name"] == f"folder:{here / 'my cats'}" and record["data"]["train"] == 7
+        assert model.image_shape == (3, 16, 16) and model.centre == 0.5
+    assert main(["reconstruct", "--model", "a.safetensors", "--samples", "2", "--out", "two.png"]) == 0
+    with pytest.raises(SystemExit):
+        main(["train", "--data", "dogs"])
+    assert "'dogs' is no folder, and none of mnist" in capsys.readouterr().err
 
 
 def test_train_refuses_before_it_loads_anything(here, capsys, monkeypatch):

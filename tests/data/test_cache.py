@@ -17,7 +17,7 @@ import torch
 from official_files import write_celeba, write_mnist
 from vae_lib import load_dataset, settings
 from vae_lib.checks import LabError
-from vae_lib.data import cache, releases
+from vae_lib.data import cache, folders, releases
 from vae_lib.data.cache import Block, cached, locked, make_once
 
 fork = multiprocessing.get_context("fork")
@@ -147,7 +147,7 @@ def test_an_interruption_before_a_name_is_changed_costs_one_block(call, monkeypa
 
 def load_until_killed(folder, decoded):
     settings.DATA_DIR, settings.PROFILE = folder, settings.PROFILES["lab"]
-    decode = releases.decode_files
+    decode = folders.decode_files
 
     def slow(root, files, *args):
         decoded.put(files[0])
@@ -155,7 +155,7 @@ def load_until_killed(folder, decoded):
             time.sleep(60)
         return decode(root, files, *args)
 
-    releases.decode_files = slow
+    folders.decode_files = slow
     load_dataset("celeba")
 
 
@@ -164,7 +164,7 @@ def test_a_killed_decoding_goes_on_where_it_stopped(lab, monkeypatch):
     complete = load_dataset("celeba").images.clone()
     shutil.rmtree(lab / "cache")
     monkeypatch.setattr(releases, "BLOCK_BYTES", 8 * 3 * 64**2)  # five blocks of 8 images
-    decoded, decode = fork.Queue(), releases.decode_files
+    decoded, decode = fork.Queue(), folders.decode_files
     process = fork.Process(target=load_until_killed, args=(lab, decoded))
     process.start()
     while decoded.get(timeout=30) != "000025.jpg":
@@ -174,7 +174,7 @@ def test_a_killed_decoding_goes_on_where_it_stopped(lab, monkeypatch):
     assert names(lab / "cache") == [".celeba-train-64-148", ".celeba-train-64-148.lock"]
 
     again = []
-    monkeypatch.setattr(releases, "decode_files", lambda root, *args: again.append(args[0][0]) or decode(root, *args))
+    monkeypatch.setattr(folders, "decode_files", lambda root, *args: again.append(args[0][0]) or decode(root, *args))
     assert torch.equal(load_dataset("celeba").images, complete)
     assert again == ["000025.jpg", "000033.jpg"]
     load_dataset("celeba")

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from official_files import NAMES, near, picture, write_celeba
 from vae_lib import load_dataset
 from vae_lib.checks import LabError
-from vae_lib.data import DATASETS, releases
+from vae_lib.data import DATASETS, download
 from vae_lib.data.decoding import decode_image, fit_images
-from vae_lib.data.releases import CelebA
+from vae_lib.data.folders import PARTITION, CelebA
+from vae_lib.data.layouts import Found
 
 # --- CelebA ---
 
@@ -75,7 +77,10 @@ def test_every_part_that_is_missing_is_replaced(lab, parts, sizes):
     (lab / "celeba").mkdir(parents=True)
     lines = [f"{name} {part}" for name, part in zip(names, parts)]
     (lab / "celeba" / "list_eval_partition.txt").write_text("\n".join(lines))
-    chosen = {split: CelebA().split(dict.fromkeys(names), split)[0] for split in sizes}
+    celeba = CelebA()
+    celeba.files = dict.fromkeys(names)
+    celeba.found = Found(CelebA.LISTS, lab / "celeba", {PARTITION: [lab / "celeba" / "list_eval_partition.txt"]})
+    chosen = {split: celeba.split(split)[0] for split in sizes}
     assert {split: len(part) for split, part in chosen.items()} == sizes
     assert sorted(name for part in chosen.values() for name in part) == names
 
@@ -116,7 +121,7 @@ def test_images_that_the_lists_do_not_know_are_left_out(lab, capsys):
     picture(99).save(lab / "celeba" / "img_align_celeba" / "selfie.jpg")
     (lab / "celeba" / "img_align_celeba" / "._000001.jpg").write_bytes(b"what macOS leaves behind")
     assert len(load_dataset("celeba")) == 40
-    assert "1 images that list_eval_partition.txt does not name are left out: selfie.jpg" in capsys.readouterr().out
+    assert "1 images that are in no official part are left out: selfie.jpg" in capsys.readouterr().out
 
 
 def test_unusable_files_are_skipped_named_and_counted(lab, capsys):
@@ -161,15 +166,6 @@ def empty_list(folder):
     return "the second line should name the attributes"
 
 
-def nested_as_on_kaggle(folder):
-    write_celeba(folder)
-    images = folder / "celeba" / "img_align_celeba"
-    images.rename(folder / "celeba" / "images")
-    images.mkdir()
-    (folder / "celeba" / "images").rename(images / "img_align_celeba")
-    return "holds no image for the train split; .*51 images that list_eval_partition.txt does not name"
-
-
 def no_list(folder):
     write_celeba(folder)
     (folder / "celeba" / "list_attr_celeba.txt").unlink()
@@ -206,7 +202,7 @@ def all_damaged(folder):
 
 @pytest.mark.parametrize(
     "damage",
-    [no_images, empty_list, nested_as_on_kaggle, no_list, short_row, missing_row, no_header, all_damaged],
+    [no_images, empty_list, no_list, short_row, missing_row, no_header, all_damaged],
     ids=lambda damage: damage.__name__,
 )
 def test_damaged_celeba_is_named_in_one_sentence(lab, damage):
@@ -216,7 +212,7 @@ def test_damaged_celeba_is_named_in_one_sentence(lab, damage):
     assert "\n" not in str(caught.value) and str(lab) in str(caught.value)
 
 
-def test_a_failing_google_drive_gives_the_manual_steps(lab, monkeypatch, capsys):
+def test_google_drive_is_tried_by_the_full_profile_only(lab, use_profile, monkeypatch, capsys):
     class GoogleDriveQuotaError(Exception):
         pass
 
@@ -224,11 +220,14 @@ def test_a_failing_google_drive_gives_the_manual_steps(lab, monkeypatch, capsys)
         (root / "celeba").mkdir(parents=True)
         raise GoogleDriveQuotaError("Too many users have viewed or downloaded this file recently.\nTry again later.")
 
-    monkeypatch.setattr(releases, "reachable", lambda host: True)
-    monkeypatch.setattr(CelebA, "download_from", (fetch, "drive.google.com"))
+    monkeypatch.setattr(download, "reachable", lambda host: True)
+    monkeypatch.setattr(torchvision.datasets, "CelebA", fetch)
     assert load_dataset("celeba", "val").source == "sample"
     said = capsys.readouterr().out
-    assert "Too many users" in said and "put celeba/ into" in said and "data/README.md" in said
+    assert "`vae data fetch celeba` tries Google Drive" in said and not lab.exists()
+    use_profile("full")
+    with pytest.raises(LabError, match="Too many users .*put celeba/ there as data/README.md shows"):
+        load_dataset("celeba", "val")
     assert [path.name for path in lab.iterdir()] == [".celeba.lock"]
 
 
@@ -246,7 +245,7 @@ def test_ffhq_nested_folders_and_seeded_split(lab):
     everything = torch.cat([train.images, val.images, test.images]).flatten(1)
     assert len(torch.unique(everything, dim=0)) == 50
     ffhq = DATASETS["ffhq"]
-    names, _ = ffhq.split(ffhq.files()[0], "test")
+    names, _ = ffhq.located().split("test")
     assert [Path(name).stem for name in names[:3]] == ["00007", "00039", "00049"]  # on every machine
     assert load_dataset("ffhq", "test", size=32).image_shape == (3, 32, 32)
 

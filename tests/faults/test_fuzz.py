@@ -6,6 +6,7 @@ import signal
 import warnings
 from argparse import Namespace
 from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -15,16 +16,30 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from official_files import picture, write_celeba, write_cifar10_binary, write_idx, write_mnist
+from official_files import (
+    encoded,
+    kaggle_list,
+    picture,
+    write_celeba,
+    write_celeba_hq,
+    write_cifar10_binary,
+    write_idx,
+    write_kaggle_cifar10,
+    write_mnist,
+    write_mnist_npz,
+    write_parquet,
+    write_zip,
+)
 from vae_lib import pretrained
 from vae_lib.attributes import mean_difference, orthogonalise, paired_differences
 from vae_lib.checks import LONGEST, LabError
 from vae_lib.cli import commands
 from vae_lib.cli.parser import build_parser, file_arguments
-from vae_lib.data import DATASETS
+from vae_lib.data import DATASETS, stores
 from vae_lib.data.cache import Block, cache_folder, cached
 from vae_lib.data.decoding import decode_files, decode_image
 from vae_lib.data.releases import read_cifar10_binary, read_idx
+from vae_lib.data.stores import Folder, Zip
 from vae_lib.engine.schedule import learning_rate
 from vae_lib.latent import interpolate_codes
 from vae_lib.losses import elbo_loss, kl_divergence, reconstruction_error
@@ -97,10 +112,11 @@ def idx_gz(folder, tiny):
 def mnist_part(folder, name, pack):
     write_mnist(folder / "data", n=6, pack=pack)
     mnist = DATASETS["mnist"]
-    files, _ = mnist.files()
+    mnist = mnist.located()
+    files = [path for paths in mnist.found.paths.values() for path in paths]
 
     def read():
-        images, labels = mnist.read(files, "train")
+        images, labels = mnist.read("train")
         assert images.dtype == labels.dtype == np.uint8
         assert images.shape == (len(labels), 1, 28, 28) and labels.ndim == 1 and len(labels) and labels.max() <= 9
 
@@ -131,22 +147,56 @@ def cifar10(folder, tiny):
     return path, read
 
 
-def celeba_list(folder, name):
-    write_celeba(folder / "data", parts=(0,) * 8 + (1,) * 3 + (2,) * 2)
-
-    celeba = DATASETS["celeba"]
+def mnist_npz(folder, tiny):
+    write_mnist_npz(folder / "data" / "mnist.npz", write_mnist(folder / "elsewhere", n=2))
+    mnist = DATASETS["mnist"].located()
 
     def read():
-        files, _ = celeba.files()
+        for part in ("train", "test"):
+            images, labels = mnist.read(part)
+            assert images.dtype == labels.dtype == np.uint8 and labels.max() <= 9
+            assert images.shape == (len(labels), 1, 28, 28) and len(labels)
+
+    return folder / "data" / "mnist.npz", read
+
+
+def cifar10_labels(folder, tiny):
+    write_kaggle_cifar10(folder / "data" / "cifar10", write_cifar10_binary(folder, n=2))
+    cifar10 = DATASETS["cifar10"].located()
+
+    def read():
+        images, labels = cifar10.read("train")
+        assert images.shape == (len(labels), 3, 32, 32) and np.isin(labels, range(10)).all()
+
+    return folder / "data" / "cifar10" / "trainLabels.csv", read
+
+
+def celeba_of(folder):
+    """How a CelebA is read, in whatever layout it lies there."""
+
+    def read():
+        stores.group_ends.cache_clear(), stores.read_pictures.cache_clear()
+        celeba = DATASETS["celeba"].located()
         assert "Smiling" in celeba.target_names
         for split in ("train", "val", "test"):
-            names, notes = celeba.split(files, split)
-            assert all((celeba.root / name).exists() for name in names) and all(note.isprintable() for note in notes)
+            names, notes = celeba.split(split)
+            assert set(names) <= set(celeba.files) and all(note.isprintable() for note in notes)
             if names:
                 targets = celeba.read_targets(names)
                 assert targets.shape == (len(names), len(celeba.target_names)) and np.isin(targets, (0, 1)).all()
+                block = decode_files(celeba.store, names, targets, 8, None)
+                assert len(block.images) + len(block.skipped) == len(names)
+                assert all(len(persons) == len(names) for persons in celeba.factors(names).values())
 
-    return folder / "data" / "celeba" / name, read
+    return read
+
+
+PARTS = (0,) * 8 + (1,) * 3 + (2,) * 2
+
+
+def celeba_list(folder, name):
+    write_celeba(folder / "data", PARTS)
+    return folder / "data" / "celeba" / name, celeba_of(folder)
 
 
 def celeba_attributes(folder, tiny):
@@ -155,6 +205,97 @@ def celeba_attributes(folder, tiny):
 
 def celeba_partition(folder, tiny):
     return celeba_list(folder, "list_eval_partition.txt")
+
+
+def celeba_persons(folder, tiny):
+    write_celeba(folder / "data", PARTS)
+    path = folder / "data" / "celeba" / "identity_CelebA.txt"
+    path.write_text("".join(f"{i + 1:06d}.jpg {2880 + i // 2}\n" for i in range(len(PARTS))))
+    return path, celeba_of(folder)
+
+
+def kaggle(folder, name):
+    write_celeba(folder / "data", PARTS)
+    for each in ("list_attr_celeba.txt", "list_eval_partition.txt"):
+        kaggle_list(folder / "data" / "celeba" / each, end="\r\n", begin="\ufeff")
+    return folder / "data" / "celeba" / name, celeba_of(folder)
+
+
+def kaggle_attributes(folder, tiny):
+    return kaggle(folder, "list_attr_celeba.csv")
+
+
+def kaggle_partition(folder, tiny):
+    return kaggle(folder, "list_eval_partition.csv")
+
+
+def celeba_hq(folder, name):
+    write_celeba_hq(folder / "data" / "celeba", (1, 2, 200_000, 162_771, 5, 6))
+    return folder / "data" / "celeba" / name, celeba_of(folder)
+
+
+def hq_attributes(folder, tiny):
+    return celeba_hq(folder, "CelebAMask-HQ-attribute-anno.txt")
+
+
+def hq_mapping(folder, tiny):
+    return celeba_hq(folder, "CelebA-HQ-to-CelebA-mapping.txt")
+
+
+def small_pictures(n):
+    return [encoded(picture(i, 12, 10)) for i in range(n)]
+
+
+def celeba_parquet(folder, tiny):
+    path = folder / "data" / "celeba" / "train-00000-of-00001.parquet"
+    columns = {name: [True, False] * 10 for name in ("Smiling", "Male")}
+    write_parquet(path, small_pictures(20), celeb_id=[*range(20)], **columns)
+    return path, celeba_of(folder)
+
+
+def celeba_archive(folder, tiny):
+    """It is unpacked anew each time, and nothing of it is left outside of celeba/."""
+    write_celeba(folder / "data", (0, 0, 1, 2))
+    celeba = folder / "data" / "celeba"
+    images = {f"img_align_celeba/00000{i + 1}.jpg": content for i, content in enumerate(small_pictures(4))}
+    lists = {
+        f"{name}.txt": (celeba / f"{name}.txt").read_bytes() for name in ("list_attr_celeba", "list_eval_partition")
+    }
+    path, read_celeba = (
+        write_zip(folder / "data" / "celeba" / "img_align_celeba.zip", images | lists),
+        celeba_of(folder),
+    )
+    around = {*folder.rglob("*")}
+
+    def read():
+        shutil.rmtree(celeba / "img_align_celeba", ignore_errors=True)
+        for name in lists:
+            (celeba / name).unlink(missing_ok=True)
+        try:
+            read_celeba()
+        except LabError as error:
+            if "cannot be unpacked" in str(error):
+                raise
+            raise LabError(f"{path}: {error}") from None  # about a list in it, or one that is missing
+        finally:
+            assert {new.parent for new in {*folder.rglob("*")} - around} <= {celeba, celeba / "img_align_celeba"}
+
+    return path, read
+
+
+def zip_store(folder, tiny):
+    path = write_zip(folder / "a.zip", {f"{i}.png": content for i, content in enumerate(small_pictures(3))})
+
+    def read():
+        """The archive is refused, or each of its pictures is decoded or skipped; nothing is unpacked."""
+        stores.open_zip.cache_clear()
+        names = list((store := Zip(path)).files())
+        block = decode_files(store, names, np.zeros((len(names), 0), np.int64), 8, None)
+        assert len(block.images) + len(block.skipped) == len(names) and [*folder.iterdir()] == [path]
+        if block.skipped:
+            raise LabError(f"{path}/{block.skipped[0]}")
+
+    return path, read
 
 
 def image_file(folder, name, **how):
@@ -166,7 +307,7 @@ def image_file(folder, name, **how):
     def read():
         """A damaged file is skipped, or decodes to some picture; the one beside it is decoded in any case."""
         warnings.filterwarnings("ignore", module=r"PIL\.")  # which would make another exception of it
-        block = decode_files(folder, [name, "whole.png"], np.zeros((2, 0), np.int64), 16, None)
+        block = decode_files(Folder(folder), [name, "whole.png"], np.zeros((2, 0), np.int64), 16, None)
         assert block.images.dtype == np.uint8 and block.images.shape == (2 - len(block.skipped), 3, 16, 16)
         assert np.array_equal(block.images[-1], decode_image(folder / "whole.png", 16))
         if block.skipped:
@@ -354,9 +495,19 @@ READERS = [
     mnist_images,
     mnist_labels,
     mnist_gz,
+    mnist_npz,
     cifar10,
+    cifar10_labels,
     celeba_attributes,
     celeba_partition,
+    celeba_persons,
+    kaggle_attributes,
+    kaggle_partition,
+    hq_attributes,
+    hq_mapping,
+    *([celeba_parquet] if find_spec("pyarrow") else []),  # a skipped test would keep the table from being written
+    celeba_archive,
+    zip_store,
     jpeg,
     progressive_jpeg,
     png,

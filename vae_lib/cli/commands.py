@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from vae_lib import attributes, latent, settings
 from vae_lib.checks import LabError
+from vae_lib.cli.data import data, is_there
 from vae_lib.cli.images import (
     check_file_out,
     check_may_be_edited,
@@ -19,9 +20,11 @@ from vae_lib.cli.images import (
     save_pictures,
 )
 from vae_lib.data import DATASETS, SPLITS, load_dataset, to_float
+from vae_lib.data.folders import OwnFolder
 from vae_lib.engine import distributed
 from vae_lib.metrics import count_parameters
 from vae_lib.models import FCVAE, Autoencoder, ConvVAE
+from vae_lib.photos import crop_of
 from vae_lib.pretrained import finish_run, load_pretrained, shipped_flow
 from vae_lib.priors import fit_prior
 from vae_lib.storage.records import show_setup, summary
@@ -40,16 +43,18 @@ def train(args):
     examples:
       vae train --data mnist --model fc --hidden 400 --latent 20 --likelihood bce --epochs 10
       vae train --data celeba --channels 32 64 128 256 --batch-norm --out runs/faces.safetensors
+      vae train --data ~/Pictures/cats --size 64 --epochs 100
       vae train --config faces.toml --epochs 5
     """
-    out = Path(args.out or f"runs/{args.data}-{args.model}.safetensors")
+    out = Path(args.out or f"runs/{Path(args.data).name}-{args.model}.safetensors")
     checkpoint = out.with_suffix(".checkpoint")
     check_file_out(out, ".safetensors")
     if out.exists():
         raise LabError(f"{out} is there already and is never overwritten; choose another --out, or delete it.")
     config = TrainConfig(**{field.name: getattr(args, field.name) for field in dataclasses.fields(TrainConfig)})
     arguments = model_arguments(args)
-    if side := args.size or DATASETS[args.data].size:  # a model that cannot be is refused before images are decoded
+    # A model that cannot be is refused before images are decoded.
+    if side := args.size or DATASETS.get(args.data, OwnFolder).size:
         with torch.device("meta"):
             MODELS[args.model]((3, side, side), **arguments)
     try:
@@ -111,7 +116,7 @@ def generate(args):
     """
     model, record = prepare(args)
     if args.prior == "standard":
-        z = args.temperature * photos_or_draws(args, model, args.samples)
+        z = args.temperature * photos_or_draws(args, model, record, args.samples)
     elif args.temperature != 1:
         raise LabError("--temperature is a factor of draws of N(0, I); leave it out with a fitted prior.")
     else:
@@ -124,7 +129,7 @@ def generate(args):
 def reconstruct(args):
     """Encode and decode photos or images of a dataset.
 
-    In a grid, originals are above their reconstructions; single files are only the reconstructions.
+    In a grid, what the model was given is above its reconstruction; single files are only the reconstructions.
 
     examples:
       vae reconstruct me.jpg you.png --out both.png
@@ -132,7 +137,7 @@ def reconstruct(args):
     """
     model, record = prepare(args)
     if args.photos:
-        images = read_photos(args.photos, model.image_shape)
+        images = read_photos(args.photos, model.image_shape, crop_of(record))
     else:
         images = dataset_of(args.model, model, record, args.split, args.data, args.samples).images
     originals = to_float(images)
@@ -150,8 +155,8 @@ def interpolate(args):
       vae interpolate me.jpg you.png --steps 8 --out walk.png
       vae interpolate --samples 4 --kind slerp
     """
-    model, _ = prepare(args)
-    ends = photos_or_draws(args, model, 2 * args.samples)
+    model, record = prepare(args)
+    ends = photos_or_draws(args, model, record, 2 * args.samples)
     if args.photos and len(ends) != 2:
         raise LabError(f"A walk leads from one photo to another: give 2 of them, not {len(ends)}, or none.")
     walks = [latent.interpolate(model, a, b, args.steps, args.kind) for a, b in zip(ends[::2], ends[1::2])]
@@ -175,7 +180,7 @@ def manipulate(args):
     if args.without:
         others = (attributes.shipped_vector(record, name) for name in args.without)
         vector = attributes.orthogonalise(vector, *others)
-    faces = photos_or_draws(args, model, args.samples)
+    faces = photos_or_draws(args, model, record, args.samples)
     rows = attributes.manipulate(model, faces, vector, args.weights)
     save_pictures(args.out, rows.flatten(0, 1), len(args.weights), rows)
     print("one row a face; columns are the weights", *(f"{weight:g}" for weight in args.weights))
@@ -205,16 +210,14 @@ def prepare(args):
     record = {"data": {"name": None}, **record}
     if kind := {"AttributeClassifier": "classifier", "Flow": "prior"}.get(record["model"]["class"]):
         raise LabError(f"{args.model} is a {kind}, which makes no pictures; `vae info` lists the models that do.")
-    if args.photos and record["data"]["name"] == "celeba":
-        print("A face should fill the square as in CelebA: eyes at mid-height, a bit more than a quarter apart.")
     return model, record
 
 
-def photos_or_draws(args, model, n):
+def photos_or_draws(args, model, record, n):
     """The photos, uint8 (N, C, H, W), or n draws of the prior N(0, I), (n, latent_dim); an autoencoder has no prior."""
     if args.photos:
         check_may_be_edited(args.photos)
-        return read_photos(args.photos, model.image_shape)
+        return read_photos(args.photos, model.image_shape, crop_of(record))
     if isinstance(model, Autoencoder):
         raise LabError(
             "An autoencoder has no prior to draw from; name photos, choose a VAE, or generate with --prior flow."
@@ -232,9 +235,9 @@ def info(args):
     if args.model is not None:
         return show_model(args.model)
     show_setup()
-    print(f"data in {settings.DATA_DIR}:")
+    print(f"data in {settings.DATA_DIR} (`vae data` says more):")
     for name, release in DATASETS.items():
-        there = release.source == "sample" or release.is_on_disk()
+        there = release.source == "sample" or is_there(release)
         instead = "" if settings.PROFILE.real_data == "required" else ": the sample of data/sample is used"
         print(f"  {name:9} {'on disk' if there else f'not there{instead}'}")
     print(f"models in {settings.PRETRAINED_DIR}:")
@@ -265,4 +268,4 @@ def show_model(name):
         print(f"attribute vectors ({kind}): {', '.join(record.get(key) or ['none'])}")
 
 
-COMMANDS = (train, generate, reconstruct, interpolate, manipulate, info)
+COMMANDS = (train, generate, reconstruct, interpolate, manipulate, data, info)

@@ -5,12 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from torchvision.transforms.v2 import functional as transforms
 
-from vae_lib import settings
+from vae_lib import photos, settings
 from vae_lib.checks import LabError
-from vae_lib.data.decoding import SUFFIXES, decode_image, is_image_name
+from vae_lib.data.decoding import SUFFIXES, is_image_name
 from vae_lib.plots import to_png
 from vae_lib.storage.files import replacing, writing
 
@@ -19,32 +17,31 @@ GRID_PIXELS = 128  # width of a picture in a grid, about: small ones are enlarge
 
 def list_photos(paths):
     """The paths, each folder replaced by the images that lie in it, sorted. LabError if there is nothing."""
-    photos = []
+    listed = []
     for path in map(Path, paths):
-        found = sorted(file for file in path.iterdir() if is_image_name(file.name)) if path.is_dir() else [path]
+        found = sorted(file for file in path.iterdir() if is_photo_name(file.name)) if path.is_dir() else [path]
         if not found or not path.exists():
-            kinds = ", ".join(SUFFIXES)
+            kinds = ", ".join((*SUFFIXES, *photos.HEIC))
             raise LabError(f"There is no photo at {path}; name an image ({kinds}), or a folder that holds some.")
-        photos += found
-    return photos
+        listed += found
+    return listed
 
 
-def read_photos(paths, image_shape):
-    """Photos, and those in folders: -> uint8 (N, C, H, W). The centre square of each, which is printed, is resized, and
-    made grey for one channel. LabError for a file that is no whole image."""
-    channels, _, size = image_shape
+def is_photo_name(name):
+    """True for image files, also of iPhones, but not for hidden ones."""
+    return is_image_name(name) or (name.lower().endswith(photos.HEIC) and not name.startswith("."))
+
+
+def read_photos(paths, image_shape, crop=None):
+    """Photos, and those in folders, as a model is given them: -> uint8 (N, C, H, W). What was done is printed.
+
+    crop: of CelebA's frame, into which a face is brought; None for the centre square. LabError for no whole image.
+    """
     images = []
     for path in list_photos(paths):
-        try:
-            image = torch.tensor(decode_image(path, size))
-        except LabError:
-            raise
-        except ValueError as error:
-            raise LabError(f"{path} cannot be used: {error}; convert it (HEIC, for example) to JPEG.") from None
-        with Image.open(path) as photo:
-            side = min(photo.size)
-        print(f"{path}: its centre square, {side}x{side} pixels, resized to {size}x{size}")
-        images.append(image if channels == 3 else transforms.rgb_to_grayscale(image))
+        image, how = photos.as_seen(path, image_shape, crop)
+        print(f"{path}: {how}")
+        images.append(image)
     return torch.stack(images)
 
 

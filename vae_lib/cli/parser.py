@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import json
 import math
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -16,6 +17,7 @@ from vae_lib.attributes import VECTORS
 from vae_lib.checks import LabError, near_names
 from vae_lib.cli import commands
 from vae_lib.data import DATASETS, SPLITS
+from vae_lib.data.sample import PUBLISHED
 from vae_lib.latent import INTERPOLATIONS
 from vae_lib.models import ACTIVATIONS
 from vae_lib.storage.files import reason
@@ -30,8 +32,10 @@ EPILOG = """exit codes:
   130  interrupted with Ctrl-C
 
 vae COMMAND --help shows the flags of a command, and examples."""
-PHOTO_HELP = """image files or folders, named before the flags; the centre square of each is used. A face should fill it
-as in CelebA: eyes at mid-height, a bit more than a quarter of the side apart"""
+PHOTO_HELP = """image files or folders, named before the flags. A model of faces is given the largest face, found by the
+extra `photos`, which is OpenCV; other models, and where no face is found, the centre square: a face should fill it,
+eyes at mid-height, a bit more than a quarter of the side apart"""
+DATA_HELP = f"{', '.join(DATASETS)}, or a folder of pictures of your own"
 MODEL_HELP = "name of a shipped model, or a .safetensors file"
 OUT_HELP = "a .png for one grid, or a new folder for single files of the model's size"
 RAW = argparse.RawDescriptionHelpFormatter  # keeps the line breaks of these texts
@@ -82,6 +86,9 @@ def build_parser():
         of[run].set_defaults(run=run)
     add_train_flags(of[commands.train])
     of[commands.info].add_argument("--model", help=f"{MODEL_HELP} (default: an overview of all)")
+    actions = of[commands.data].add_subparsers(dest="action", metavar="[fetch]", help="download datasets")
+    text = f"which of them: {', '.join(PUBLISHED)}"
+    actions.add_parser("fetch").add_argument("names", nargs="+", choices=PUBLISHED, metavar="NAME", help=text)
 
     flag = add_picture_flags(of[commands.generate], "faces.png", 16, "pictures", photos=False)
     flag("--temperature", type=number, default=1.0, help="factor of the draws (default %(default)s)")
@@ -89,7 +96,7 @@ def build_parser():
     flag("--prior", choices=("standard", *priors.KINDS), default="standard", help=f"{text} (default %(default)s)")
 
     flag = add_picture_flags(of[commands.reconstruct], "reconstructions.png", 8, "images of a dataset", seed=False)
-    flag("--data", choices=DATASETS, help="which dataset (default: the one of the model)")
+    flag("--data", type=dataset, help=f"{DATA_HELP} (default: the one of the model)")
     flag("--split", choices=SPLITS, default="test", help="which part of it (default %(default)s)")
 
     flag = add_picture_flags(of[commands.interpolate], "walks.png", 8, "walks, each between two draws of the prior")
@@ -110,7 +117,7 @@ def build_parser():
 def add_train_flags(parser):
     """What train takes; those flags that are fields of TrainConfig have its defaults."""
     flag, switch = parser.add_argument, argparse.BooleanOptionalAction
-    flag("--data", choices=DATASETS, default="celeba", help="the dataset (default %(default)s)")
+    flag("--data", type=dataset, default="celeba", help=f"{DATA_HELP} (default %(default)s)")
     flag("--size", type=whole(2), help="side to resize the images to (default: of the dataset)")
     flag("--crop", type=whole(1), help="side of the centre square that is cut out before")
     flag("--limit", type=whole(1), help="only the first images of each split")
@@ -165,6 +172,16 @@ def whole(least, most=2**32 - 1):
     return whole_number
 
 
+def dataset(text):
+    """The argparse type of datasets: the name of one, or the path of a folder of pictures."""
+    if text in DATASETS:
+        return text
+    path = Path(text.removeprefix("folder:")).expanduser().resolve()
+    if not path.is_dir() and not {"/", os.sep, ":"} & set(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder, and none of {', '.join(DATASETS)}")
+    return f"folder:{path}"
+
+
 def number(text):
     """The argparse type of numbers that are finite."""
     if not math.isfinite(value := float(text)):
@@ -190,7 +207,7 @@ def file_arguments(path):
             parsed, rest = parser.parse_known_args(flags)
         except argparse.ArgumentError as error:
             raise LabError(f"{path}: {key} = {value!r} cannot be used: {error.message}.") from None
-        if rest or getattr(parsed, key) != value:
+        if rest or (key != "data" and getattr(parsed, key) != value):  # of a folder, the path becomes absolute
             raise LabError(f"{path}: {key} = {value!r} is of the wrong type; `vae train --help` shows what it takes.")
         arguments += flags
     return arguments

@@ -1,8 +1,9 @@
 """Image datasets: one uint8 tensor each, memory-mapped from a cache that is decoded once.
 
-dataset: what a lesson holds. loading: from a name to it. releases: one class for each published set, its files and
-splits. sample: the real images in the repository. decoding: from files to pixels. cache: what was decoded before.
-drawn_faces: faces whose true factors are known.
+dataset: what a lesson holds. loading: from a name to it. releases, folders: one class for each published set, its files
+and splits. layouts: how people have these files. stores: folders, .zip archives and Parquet files of pictures. sample:
+the real images in the repository. decoding: from files to pixels. cache: what was decoded before. download: files from
+the network. drawn_faces: faces whose true factors are known.
 """
 
 from vae_lib.data.dataset import ImageDataset, to_float

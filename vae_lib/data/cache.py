@@ -131,20 +131,21 @@ def progress(unfinished, key):
 
 
 @contextmanager
-def locked(path):
+def locked(path, seconds=-1):
     """Hold the lock of a path, a hidden file beside it. While another process holds it, wait, and say so.
 
-    OSError if it cannot be had. The lock of a killed process is free. The file stays: to delete it would be a race.
+    OSError if it cannot be had; filelock's Timeout if the wait takes longer than so many seconds (-1: never). The lock
+    of a killed process is free. The file stays: to delete it would be a race.
     """
     from filelock import FileLock, Timeout  # takes a fifth of `import vae_lib`; most loads need no lock
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
-        lock.acquire(timeout=1)
+        lock.acquire(timeout=min(1, seconds) if seconds >= 0 else 1)
     except Timeout:
         print(f"Another process is making {path}; waiting for it.")
-        lock.acquire()
+        lock.acquire(timeout=seconds)
     try:
         yield
     finally:

@@ -29,21 +29,22 @@ def fit_images(images, size, crop):
     return images
 
 
-def decode_image(path, size, crop=None, sides=None):
-    """One image file, of any mode and orientation -> uint8 (3, size, size).
+def decode_image(file, size, crop=None, sides=None, name=None):
+    """One image, of any mode and orientation, from a path or an open file -> uint8 (3, size, size).
 
     The centre square of side `crop` (default: as large as fits) is resized to `size`. Raises ValueError, saying why,
-    if it is no whole image, smaller than the crop, or not of the given sides (width, height).
+    if it is no whole image, smaller than the crop, or not of the given sides (width, height). name: for messages.
     """
+    name = name or file
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             ImageOps.exif_transpose(image, in_place=True)
             image = to_rgb(image)
     except MemoryError:  # perhaps the fault of other programs, so the file must not be marked as damaged
-        raise LabError(f"{path} needs more memory than there is; close other programs, or remove the file.") from None
+        raise LabError(f"{name} needs more memory than there is; close other programs, or remove the file.") from None
     except Exception as error:  # a decoder may raise anything on a damaged file
         if getattr(error, "errno", None):  # the disk's fault, not the file's: trying again may help
-            raise LabError(f"{path} cannot be read ({error.strerror}); see to the disk and try again.") from None
+            raise LabError(f"{name} cannot be read ({error.strerror}); see to the disk and try again.") from None
         raise ValueError("no whole image") from None
     width, height = image.size
     if sides is not None and (width, height) != sides:
@@ -66,8 +67,8 @@ def to_rgb(image):
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def decode_files(root, names, targets, size, crop, sides=None):
-    """Decode the named files in parallel: -> a Block, without the files that are no usable images.
+def decode_files(store, names, targets, size, crop, sides=None):
+    """Decode the named files of a store in parallel: -> a Block, without the files that are no usable images.
 
     Threads suffice, since PIL decodes outside Python's lock; each takes some files at a time.
     """
@@ -78,7 +79,7 @@ def decode_files(root, names, targets, size, crop, sides=None):
     def decode_batch(start):
         for i in range(start, min(start + batch, len(names))):
             try:
-                images[i] = decode_image(root / names[i], size, crop, sides)
+                images[i] = decode_image(store.open(names[i]), size, crop, sides, f"{store}/{names[i]}")
             except LabError:
                 raise
             except ValueError as error:

@@ -2,6 +2,7 @@
 
 import mmap
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
@@ -9,35 +10,39 @@ from vae_lib import settings
 from vae_lib.checks import LabError, check_whole
 from vae_lib.data.cache import cached, joined
 from vae_lib.data.dataset import ImageDataset
+from vae_lib.data.download import DataMissing
 from vae_lib.data.drawn_faces import draw_faces
-from vae_lib.data.releases import SPLITS, DataMissing, some
+from vae_lib.data.folders import OwnFolder
+from vae_lib.data.releases import SPLITS, some
 from vae_lib.data.sample import DATASETS, EMBEDDED
 from vae_lib.storage.files import reason
 
 
 def load_dataset(name, split="train", size=None, crop=None, limit=None):
-    """An ImageDataset: name mnist | cifar10 | celeba | ffhq | faces | portraits, split train | val | test.
+    """An ImageDataset: name mnist | cifar10 | celeba | ffhq | faces | portraits, or folder:PATH for any pictures.
 
-    crop: side of the centre square to cut out first; size: side to resize to; limit: only the first `limit` images.
-    Defaults: MNIST and CIFAR-10 as released; CelebA and faces the centre 148x148 resized to 64; FFHQ the whole square
-    at 128. Validation is every tenth image of the train split where the release has none (or, for part of CelebA, where
-    no official test image is there: then test is the official validation part, and a line says so).
+    split: train | val | test. crop: side of the centre square to cut out first; size: side to resize to; limit: only
+    the first `limit` images. Defaults: MNIST and CIFAR-10 as released; CelebA and faces the centre 148x148 resized to
+    64; FFHQ the whole centre square at 128, a folder's pictures at 64. Validation is every tenth image of the train
+    split where the release has none (or, for part of CelebA, where no official test image is there: then test is the
+    official validation part, and a line says so).
     Where the profile uses no other data, or in the lab profile none can be had, the images are those of data/sample: of
     MNIST and CIFAR-10 a part, instead of CelebA and FFHQ the free faces, and then a line says so. `source` is "real" or
-    "sample". The full profile needs the whole sets, but not FFHQ. "faces" and "portraits" lie in data/sample in
-    every profile.
+    "sample". The full profile needs the whole sets, but not FFHQ. "faces" and "portraits" lie in data/sample, and
+    folder:PATH where it says, in every profile.
     Raises LabError for an unknown name or split, a bad size, or files that are there but damaged.
     """
-    if name not in DATASETS:
-        raise LabError(f"Unknown dataset {name!r}; choose one of {', '.join(DATASETS)}.")
+    if name not in DATASETS and not str(name).startswith("folder:"):
+        raise LabError(f"Unknown dataset {name!r}; choose one of {', '.join(DATASETS)}, or folder:PATH for your own.")
     if split not in SPLITS:
         raise LabError(f"Unknown split {split!r} of {name}; choose one of {', '.join(SPLITS)}.")
     size, crop, limit = (
         None if value is None else check_whole(argument, value, least)
         for argument, value, least in (("size", size, 2), ("crop", crop, 1), ("limit", limit, 1))
     )
-    release, files, stamp = find(name)
-    dataset = read(release, files, stamp, split, size or release.size, crop or release.crop)
+    release = find(name)
+    with whole_sample(release):
+        dataset = read(release, split, size or release.size, crop or release.crop)
     dataset.crop = None if crop in (None, release.crop) else crop
     if release.source == "sample" and settings.PROFILE.sample_images:
         n = settings.PROFILE.sample_images[split] * min(1, (64 / dataset.image_shape[1]) ** 3)
@@ -46,46 +51,50 @@ def load_dataset(name, split="train", size=None, crop=None, limit=None):
 
 
 def find(name):
-    """The release to read for the name of a dataset: -> (release, its files, their stamp). DataMissing if the profile
-    requires what cannot be had."""
+    """The release to read for the name of a dataset, which knows its files. DataMissing if the profile requires what
+    cannot be had."""
+    if name.startswith("folder:"):
+        return OwnFolder(name.removeprefix("folder:")).located()
     release = DATASETS[name]
     if settings.PROFILE.real_data != "never":
         try:
-            return release, *release.files()
+            return release.located()
         except DataMissing as missing:
             if settings.PROFILE.real_data == "required" and release.required:
                 raise
             say_once(f"{name}: the embedded sample of real images (data/sample) is used, since {missing}")
     release = EMBEDDED[name]
     with whole_sample(release):
-        return release, *release.files()
+        return release.located()
 
 
 @contextmanager
 def whole_sample(release):
-    """LabError for anything that goes wrong with the files of the sample: they come with the repository."""
+    """LabError for anything that goes wrong with the files of the sample, which come with the repository."""
     try:
         yield
     except LabError:
         raise
     except Exception as error:  # a decoder may raise anything on a damaged file
+        if release.source != "sample":
+            raise
         how = "restore data/sample with git, or get the whole set (data/README.md)"
         raise LabError(f"{release.root} is damaged or incomplete ({reason(error)}); {how}.") from None
 
 
-def read(release, files, stamp, split, size, crop):
+def read(release, split, size, crop):
     """The images of a split, through the cache; those of the sample are few, and decoded anew."""
-    chosen, notes = release.split(files, split)
+    chosen, notes = release.split(split)
     if not chosen:
         raise LabError(" ".join([f"{release.root} holds no image for the {split} split; add some.", *notes]))
     if release.source == "sample":
-        with whole_sample(release):
-            images, targets, skipped = joined(release.decode(chosen, size, crop, 0))
-            if skipped:
-                raise ValueError(skipped[0])
+        images, targets, skipped = joined(release.decode(chosen, size, crop, 0))
+        if skipped:
+            raise ValueError(skipped[0])
     else:
-        variant = f"{release.name}-{split}-{size or 'full'}-{crop or 'whole'}"
-        images, targets, skipped = cached(variant, stamp, lambda start: release.decode(chosen, size, crop, start))
+        variant = f"{release.key}-{split}-{size or 'full'}-{crop or 'whole'}"
+        decode = partial(release.decode, chosen, size, crop)
+        images, targets, skipped = cached(variant, release.stamp(), decode)
     if skipped:
         n = len(images) + len(skipped)
         notes.append(f"{release.name}, {split}: {len(skipped):,} of {n:,} files skipped: {some(skipped, '; ')}.")

@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 
 from vae_lib import settings
-from vae_lib.data import releases
+from vae_lib.data import folders
 from vae_lib.data.cache import Block
 from vae_lib.data.decoding import fit_images
-from vae_lib.data.releases import CIFAR10, FFHQ, MNIST, PUBLISHED, FolderRelease, Release
+from vae_lib.data.folders import FFHQ, CelebA, FolderRelease
+from vae_lib.data.releases import CIFAR10, MNIST, Release
+from vae_lib.data.stores import Folder
 
 
 class Sheets(Release):
@@ -30,11 +32,11 @@ class Sheets(Release):
         """The folder of the sheets."""
         return settings.SAMPLE_DIR / self.name
 
-    def files(self):
-        return {split: self.root / f"{split}.png" for split in releases.SPLITS}, None
+    def located(self):
+        return self
 
-    def split(self, files, split):
-        return files[split], []
+    def split(self, split):
+        return self.root / f"{split}.png", []
 
     def decode(self, path, size, crop, start):
         channels, side, _ = self.image_shape
@@ -60,17 +62,22 @@ class FreeFaces(FolderRelease):
     def root(self):
         return settings.SAMPLE_DIR / "faces"
 
+    @property
+    def store(self):
+        return Folder(self.root)
+
+    def located(self):
+        return self
+
     def rows(self):
         """The rows of faces.csv, by the names of the files."""
         path = self.root.with_suffix(".csv")
         with open(path, newline="", encoding="utf-8") as file:
             return {row["file"]: row for row in csv.DictReader(file)}
 
-    def files(self):
-        return list(self.rows()), None
-
-    def split(self, files, split):
-        train, val = releases.every_tenth([name for name in files if name.startswith("congress/")])
+    def split(self, split):
+        files = list(self.rows())
+        train, val = folders.every_tenth([name for name in files if name.startswith("congress/")])
         test = [name for name in files if name.startswith("london/")]
         who = "train and val are portraits of the US Congress, test is people of London: see data/sample/README.md"
         return {"train": train, "val": val, "test": test}[split], [f"faces: {who}."]
@@ -94,11 +101,12 @@ class Portraits(FFHQ):
     def root(self):
         return settings.SAMPLE_DIR / "faces" / "congress"
 
-    def find(self):
-        """Nothing is to be fetched."""
+    def own_folders(self):
+        return [self.root]
 
 
 FACES, PORTRAITS = FreeFaces(), Portraits()
+PUBLISHED = {release.name: release for release in (MNIST(), CIFAR10(), CelebA(), FFHQ())}
 DATASETS = PUBLISHED | {"faces": FACES, "portraits": PORTRAITS}
 EMBEDDED = {
     "mnist": Sheets(MNIST, (1, 28, 28)),

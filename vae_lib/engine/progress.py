@@ -5,14 +5,14 @@ import sys
 from tqdm import tqdm
 
 
-def progress_bar(images, name, done=0, disable=False):
-    """A bar that counts images: it comes after a second, is redrawn at most once a second (nbval fails a cell that
-    prints without a pause), and is gone at the end."""
+def progress_bar(total, name, done=0, disable=False, unit=" images"):
+    """A bar that counts images, or another unit: it comes after a second, is redrawn at most once a second (nbval fails
+    a cell that prints without a pause), and is gone at the end."""
     return tqdm(
-        total=images,
+        total=total,
         initial=done,
         desc=name,
-        unit=" images",
+        unit=unit,
         unit_scale=True,
         delay=1,
         mininterval=1,
