@@ -4,8 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from vae_lib.checks import LabError
 from vae_lib.data import to_float
 from vae_lib.engine.batches import batches
+from vae_lib.models import Autoencoder
 
 
 class Plus(nn.Module):
@@ -29,6 +31,17 @@ def principal_components(dataset):
     return mean, variances.flip(0), directions.T.flip(0)
 
 
+def check_linear(model, dataset):
+    """LabError unless a linear VAE of these images can be put beside the model."""
+    shape = "x".join(map(str, dataset.image_shape))
+    if isinstance(model, Autoencoder):
+        raise LabError("An Autoencoder has no variances of q(z|x) to solve for; take a VAE.")
+    if isinstance(model.encoder, Plus):
+        raise LabError("This model has a linear part already; build a new one.")
+    if model.image_shape != dataset.image_shape or model.image_shape[1] % 2 or model.image_shape[2] % 2:
+        raise LabError(f"The images are of {shape}; give a model of that shape, and images whose sides are even.")
+
+
 @torch.no_grad()
 def add_linear_vae(model, dataset):
     """Put the linear VAE with the least squared error + KL on these images beside the encoder and the decoder of a
@@ -38,8 +51,10 @@ def add_linear_vae(model, dataset):
     by w, w^2 = l - 1/2; for the others a code costs more nats than it saves error. Tipping & Bishop 1999,
     "Probabilistic principal component analysis", eq. 7, with sigma^2 = 1/2, since the squared error is -log p(x|z) of
     this variance. The decoder adds before its sigmoid, so its slope there is that of the logit at the mean image.
-    dataset: images whose sides are even. Saved weights of such a model fit only a model that was changed likewise.
+    dataset: images of the model's shape. Such a model is not saved: its `config` does not name the linear part.
+    LabError for an autoencoder, for other shapes and odd sides, and if the model has a linear part.
     """
+    check_linear(model, dataset)
     mean, variances, directions = principal_components(dataset)
     k = min(model.latent_dim, int((variances > 0.5).sum()))
     l, directions = variances[:k, None], directions[:k]  # noqa: E741 (as in the formula)

@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from vae_lib.checks import LabError, check_whole
 from vae_lib.data import to_float
-from vae_lib.data.decoding import fit_images, to_rgb
+from vae_lib.data.decoding import HEIC, fit_images, to_rgb
 from vae_lib.data.loading import say_once
 from vae_lib.plots import as_rgb, show_rows
 from vae_lib.storage.files import reason
@@ -25,7 +25,6 @@ from vae_lib.storage.files import reason
 SIZE, LEFT, RIGHT = (178, 218), 69.5 + 112j, 107.5 + 112j  # CelebA's frame, and where the pupils are in it
 CROP = 148  # side of the centre square of the frame that models see
 CROPS = {"celeba": CROP, "faces": CROP, "ffhq": CROP, "portraits": 178}  # of the datasets of faces
-HEIC = (".heic", ".heif")
 PANEL = 192  # pixels of each picture of show_photo
 HINT = "With OpenCV the face would be found: pip install 'vae-lib[photos]' (in the repository: -e '.[photos]')."
 
@@ -212,7 +211,7 @@ def find_face(photo):
         faces = faces_at(grey, angle)
         seen = [face for face in (refined(grey, face) for face in faces) if face is not None]
         if seen:
-            note = f", the largest of {len(seen)} faces" if len(seen) > 1 else ""
+            note = f", the largest of {len(seen)} with both eyes" if len(faces) > 1 else ""
             return averaged(grey, seen[0]), f"its face{note}, in CelebA's frame"
         boxed = boxed or (faces and faces[0])
     if boxed:
@@ -226,6 +225,8 @@ def faces_at(grey, angle):
     turn = scale * np.exp(1j * np.radians(angle))
     size = tuple(round(side / scale) for side in grey.size)
     start = complex(*grey.size) / 2 - turn * complex(*size) / 2
+    if min(size) < 24:  # of the cascade
+        return []
     boxes = detect("haarcascade_frontalface_alt2", look(grey, start, turn, size), 4, round(min(size) / 8))
     boxes = sorted(boxes, key=lambda box: -box[2])
     return [Face(*(complex(x, y) + side * z for z in IN_BOX)).moved(start, turn) for x, y, side, _ in boxes]

@@ -87,8 +87,23 @@ def load_pretrained(name):
 def save_pretrained(name, model, record):
     """Write half-precision weights, the record in the header, to `pretrained_path(name)`. Returns the path."""
     path = pretrained_path(name)
+    check_loadable(model)
     write_tensors(path, in_half(model), record)
     return path
+
+
+def check_loadable(model):
+    """LabError unless `build_model` makes a model with these weights from the model's `config`."""
+    with torch.device("meta"):
+        again = build_model(model.config).state_dict()
+    state = model.state_dict()
+    other = [name for name in state.keys() | again.keys() if name not in again or name not in state]
+    other += [name for name in state.keys() & again.keys() if state[name].shape != again[name].shape]
+    if other:
+        raise LabError(
+            f"This model could not be loaded again: {model.config['class']} of its config has no {min(other)}; keep it "
+            "with safetensors.torch.save_file(model.state_dict(), ...), and build it with the code that made it."
+        )
 
 
 # --- runs ---

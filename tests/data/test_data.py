@@ -168,8 +168,8 @@ def test_bad_arguments(arguments, message):
 
 
 def empty_folder(folder):
-    (folder / "cifar-10-batches-bin").mkdir(parents=True)
-    return "cifar10", "cifar-10-batches-bin holds nothing, which is no layout of cifar10 that is known; complete it"
+    (folder / "cifar-10-batches-bin" / "old").mkdir(parents=True)
+    return "cifar10", "cifar-10-batches-bin holds old/, which is no layout of cifar10 that is known; complete it"
 
 
 def missing_batch(folder):

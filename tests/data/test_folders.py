@@ -250,7 +250,7 @@ def test_ffhq_nested_folders_and_seeded_split(lab):
     assert load_dataset("ffhq", "test", size=32).image_shape == (3, 32, 32)
 
 
-def test_ffhq_is_optional_but_an_empty_folder_is_an_error(lab, use_profile, capsys):
+def test_ffhq_is_optional_but_a_folder_without_images_is_an_error(lab, use_profile, capsys):
     use_profile("full")
     assert load_dataset("ffhq", "val").source == "sample"
     assert (
@@ -258,6 +258,8 @@ def test_ffhq_is_optional_but_an_empty_folder_is_an_error(lab, use_profile, caps
         in capsys.readouterr().out
     )
     (lab / "ffhq").mkdir(parents=True)
+    assert load_dataset("ffhq", "val").source == "sample"  # an empty folder is none
+    (lab / "ffhq" / "notes.txt").write_text("later")
     with pytest.raises(LabError, match="holds no images"):
         load_dataset("ffhq")
 

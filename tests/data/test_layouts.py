@@ -552,7 +552,8 @@ def test_any_folder_in_every_profile(lab, read, use_profile, profile, tmp_path, 
     assert parts[0].targets.shape == (14, 0) and parts[0].name == f"folder:{folder}"
     assert len(torch.unique(torch.cat([part.images for part in parts]).flatten(1), dim=0)) == 20
     assert load_dataset(f"folder:{folder}", size=32, crop=33, limit=3).image_shape == (3, 32, 32)
-    assert files_below(folder) == before and capsys.readouterr().out == ""
+    assert files_below(folder) == before
+    assert capsys.readouterr().out == f"{folder}: 20 pictures, no classes, random splits.\n"
 
 
 def test_folders_of_classes_are_targets(lab, read, tmp_path):
@@ -573,22 +574,34 @@ def test_folders_of_classes_are_targets(lab, read, tmp_path):
     [
         ({"train": 10, "test": 4}, [9, 1, 4]),
         ({"Train": 10, "Test": 4, "valid": 3}, [10, 3, 4]),
-        ({"training": 10, "test": 4, "other": 3}, [12, 2, 3]),  # no parts but classes
+        ({"training": 10, "test": 4, "other": 3}, [9, 1, 4]),  # without labels, say
+        ({"train": 10, "validation": 4}, [9, 1, 4]),
+        ({"all/training_set": 10, "all/test_set": 4}, [9, 1, 4]),
     ],
 )
-def test_folders_of_parts_are_splits(lab, read, tmp_path, names, sizes):
+def test_folders_of_parts_are_splits(lab, read, tmp_path, capsys, names, sizes):
     for name, n in names.items():
         for i in range(n):
             (tmp_path / "own" / name / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (20, 20), (len(name), i, i % 2)).save(tmp_path / "own" / name / "ab"[i % 2] / f"{i}.png")
+            Image.new("RGB", (20, 20), (n, i, i % 2)).save(tmp_path / "own" / name / "ab"[i % 2] / f"{i}.png")
     parts = read(f"folder:{tmp_path / 'own'}")
     assert [len(part) for part in parts] == sizes
-    if "other" not in names:
-        assert [set(part.images[:, 0, 0, 0].tolist()) for part in parts][2] == {4}
-        assert all(part.targets.tolist() == part.images[:, 2, 0, 0].tolist() for part in parts)
-        assert parts[0].target_names == ("a", "b")
-    else:
-        assert parts[0].target_names == ("other", "test", "training")
+    assert set(parts[2].images[:, 0, 0, 0].tolist()) == {4} and 3 not in parts[0].images[:, 0, 0, 0]
+    assert all(part.targets.tolist() == part.images[:, 2, 0, 0].tolist() for part in parts)
+    assert parts[0].target_names == ("a", "b")
+    said = capsys.readouterr().out
+    assert "2 classes (a, b), its own splits" in said and ("left out: 3 (other/a/0.png" in said) == ("other" in names)
+
+
+def test_what_is_left_out_of_a_folder_is_said(lab, tmp_path, capsys):
+    write_photos(folder := tmp_path / "own")
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "IMG_1.HEIC").write_bytes(b"any")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    Image.new("RGB", (9, 9)).save(folder / "scan.tif")
+    load_dataset(f"folder:{folder}")
+    said = capsys.readouterr().out
+    assert "own: 21 pictures, no classes, random splits; left out: 2 (" in said and "IMG_1.HEIC" in said
 
 
 def test_folders_that_are_none(lab, tmp_path, monkeypatch):

@@ -1,14 +1,44 @@
 """The linear VAE in closed form: its loss is the theory's, nothing near is better, and training leaves it alone."""
 
+from contextlib import contextmanager, suppress
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from vae_lib import ConvVAE, ImageDataset, TrainConfig, elbo_loss, fit, to_float
+from vae_lib import (
+    FCVAE,
+    Autoencoder,
+    ConvVAE,
+    ImageDataset,
+    LabError,
+    TrainConfig,
+    elbo_loss,
+    fit,
+    save_pretrained,
+    to_float,
+    training,
+)
 from vae_lib.evaluation import evaluate
 from vae_lib.linear import add_linear_vae, principal_components
 
 VARIANCES = torch.tensor([6.0, 3.0, 1.5, 0.3])  # of planted directions, over images of 3x16x32 pixels
+
+
+@contextmanager
+def interrupted_after(epochs):
+    """Ctrl-C, as it were, after that many epochs were saved."""
+    saved, save = [], training.save_checkpoint
+
+    def counted(*args):
+        save(*args)
+        saved.append(len(args[-1]["history"]))
+        if saved[-1] == epochs:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(training, "save_checkpoint", counted)
+        yield
 
 
 def dataset(images):
@@ -86,3 +116,39 @@ def test_training_leaves_it_alone(planted):
     fit(model, planted.select(slice(100)), None, TrainConfig(batch_size=50, epochs=1), progress=False)
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed and all(".network." in name for name in changed)
+
+
+def test_what_cannot_have_a_linear_part_is_refused_unchanged(planted):
+    odd = dataset(torch.zeros(5, 1, 7, 7, dtype=torch.uint8))
+    twice = add_linear_vae(ConvVAE(planted.image_shape, (4,), 2), planted)
+    for model, images, why in (
+        (Autoencoder(planted.image_shape, (4,), 2), planted, "no variances"),
+        (twice, planted, "a linear part already"),
+        (FCVAE((1, 7, 7), (4,), 2), odd, "sides are even"),
+        (FCVAE((1, 28, 28), (4,), 2), planted, "model of that shape"),
+    ):
+        before = list(model.state_dict())
+        with pytest.raises(LabError, match=why):
+            add_linear_vae(model, images)
+        assert list(model.state_dict()) == before
+
+
+def test_a_model_that_could_not_be_loaded_again_is_not_saved(planted, tmp_path):
+    model = add_linear_vae(ConvVAE(planted.image_shape, (4, 4), 6), planted)
+    with pytest.raises(LabError, match=r"could not be loaded again: ConvVAE of its config has no decoder\."):
+        save_pretrained(tmp_path / "a.safetensors", model, {})
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_a_run_with_a_linear_part_is_resumed(planted, tmp_path):
+    """The fixed weights have no moments of Adam."""
+    images, results = planted.select(slice(100)), []
+    for name, stops in (("whole", (2,)), ("resumed", (1, 2))):
+        for stop in stops:
+            torch.manual_seed(0)
+            model = add_linear_vae(ConvVAE(planted.image_shape, (4, 4), 6, centre=0.5), planted)
+            config = TrainConfig(batch_size=50, epochs=2)
+            with interrupted_after(stop):
+                fit(model, images, None, config, checkpoint=tmp_path / f"{name}.checkpoint", progress=False)
+        results.append(model.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(*(state.values() for state in results)))

@@ -147,7 +147,7 @@ def test_of_several_faces_the_largest_is_taken(opencv):
     photo.paste(large, (420, 60))
     face, how = find_face(photo)
     assert off(face, Face(*(pupil + 420 + 60j for pupil in pupils))) < 0.08
-    assert how == "its face, the largest of 2 faces, in CelebA's frame"
+    assert how == "its face, the largest of 2 with both eyes, in CelebA's frame"
 
 
 def test_a_face_whose_eyes_are_not_seen_is_placed_by_its_box(opencv, monkeypatch):

@@ -8,9 +8,8 @@ from vae_lib import settings
 from vae_lib.checks import LabError
 from vae_lib.data.cache import cache_folder
 from vae_lib.data.download import DataMissing, size_of
-from vae_lib.data.folders import ARCHIVES, FolderRelease, holds_celeba
+from vae_lib.data.folders import FolderRelease
 from vae_lib.data.layouts import search
-from vae_lib.data.releases import CIFAR10
 from vae_lib.data.sample import PUBLISHED
 from vae_lib.data.stores import Folder, rows_of
 
@@ -40,7 +39,7 @@ def data(args):
 def row(release):
     """What is there of a dataset: how many images, whether it is whole, and where, or the step to take."""
     try:
-        if (archive := packed(release)) is not None:
+        if (archive := release.packed()) is not None:
             return "-", "packed", f"{archive}, which is unpacked when it is first used"
         release = look(release)
         n, official = count(release), OFFICIAL[release.name]
@@ -60,14 +59,6 @@ def look(release):
     if (there := release.look()) is None:
         release.download(seconds=0)
     return there
-
-
-def packed(release):
-    """The archive that is unpacked when a dataset is first used; None if there is none, or its files are there."""
-    names = {"cifar10": [archive.name for archive in CIFAR10.archives], "celeba": ARCHIVES}.get(release.name, [])
-    paths = (settings.DATA_DIR / folder / name for folder in ("", *release.folders) for name in names)
-    there = [path for path in paths if path.is_file() and (release.name == "cifar10" or holds_celeba(path))]
-    return there[0] if there and search(release.layouts)[0] is None else None
 
 
 def count(release):
@@ -93,7 +84,7 @@ def lacking(release):
 
 def is_there(release):
     """True if anything of a dataset lies in DATA_DIR, whole or not."""
-    return bool(release.own_folders() or packed(release) or search(release.layouts)[0])
+    return bool(release.own_folders() or release.packed() or search(release.layouts)[0])
 
 
 def cache_gigabytes():
@@ -115,8 +106,6 @@ def fetch_all(names):
 
 def fetch(release):
     """Download one dataset: -> what there is to say about it. LabError if it cannot be had."""
-    if (archive := packed(release)) is not None:
-        return f"{archive} is there already, and is unpacked when it is first used"
     try:
         return f"is there already, in {look(release).root}"
     except DataMissing:

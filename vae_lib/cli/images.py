@@ -8,7 +8,7 @@ import torch
 
 from vae_lib import photos, settings
 from vae_lib.checks import LabError
-from vae_lib.data.decoding import SUFFIXES, is_image_name
+from vae_lib.data.decoding import HEIC, SUFFIXES, is_image_name
 from vae_lib.plots import to_png
 from vae_lib.storage.files import replacing, writing
 
@@ -21,7 +21,7 @@ def list_photos(paths):
     for path in map(Path, paths):
         found = sorted(file for file in path.iterdir() if is_photo_name(file.name)) if path.is_dir() else [path]
         if not found or not path.exists():
-            kinds = ", ".join((*SUFFIXES, *photos.HEIC))
+            kinds = ", ".join((*SUFFIXES, *HEIC))
             raise LabError(f"There is no photo at {path}; name an image ({kinds}), or a folder that holds some.")
         listed += found
     return listed
@@ -29,7 +29,7 @@ def list_photos(paths):
 
 def is_photo_name(name):
     """True for image files, also of iPhones, but not for hidden ones."""
-    return is_image_name(name) or (name.lower().endswith(photos.HEIC) and not name.startswith("."))
+    return is_image_name(name) or (name.lower().endswith(HEIC) and not name.startswith("."))
 
 
 def read_photos(paths, image_shape, crop=None):

@@ -10,7 +10,8 @@ from torchvision.transforms.v2 import functional as transforms
 from vae_lib.checks import LabError
 from vae_lib.data.cache import Block
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".jfif", ".tif", ".tiff")
+HEIC = (".heic", ".heif")  # photos of iPhones
 
 
 def is_image_name(name):
@@ -45,6 +46,8 @@ def decode_image(file, size, crop=None, sides=None, name=None):
     except Exception as error:  # a decoder may raise anything on a damaged file
         if getattr(error, "errno", None):  # the disk's fault, not the file's: trying again may help
             raise LabError(f"{name} cannot be read ({error.strerror}); see to the disk and try again.") from None
+        if isinstance(error, Image.DecompressionBombError):
+            raise ValueError("more pixels than are read") from None
         raise ValueError("no whole image") from None
     width, height = image.size
     if sides is not None and (width, height) != sides:

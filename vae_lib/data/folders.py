@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import os
 import zipfile
 from collections import Counter
 from functools import cached_property
@@ -112,16 +113,20 @@ class FFHQ(FolderRelease):
         return sorted(names) if isinstance(self.store, Parquet) else names, []  # in order, its rows are read fast
 
 
-PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+PARTS = {"train": "train", "training": "train", "training_set": "train", "train_set": "train"}
+PARTS |= {"val": "val", "valid": "val", "validation": "val", "dev": "val"}
+PARTS |= {"test": "test", "testing": "test", "test_set": "test"}
 
 
 class OwnFolder(FFHQ):
     """Any folder of pictures: load_dataset("folder:PATH"). If all lie in subfolders, two at least, these are classes.
-    Subfolders train/ and test/, and perhaps val/, are the splits, in which subfolders are classes."""
+    Subfolders train/ and test/ or val/ are the splits, in which subfolders are classes. A line says what was taken."""
 
     size = 64
 
     def __init__(self, path):
+        if not path.strip():
+            raise LabError("folder: names no folder; write for example folder:/home/me/pictures.")
         self.path = Path(path).expanduser().resolve()
         self.name = f"folder:{self.path}"
 
@@ -141,30 +146,56 @@ class OwnFolder(FFHQ):
         return release
 
     @cached_property
+    def inside(self):
+        """The folders that each picture lies in, {name: [folders]}, without those that hold all pictures."""
+        if isinstance(self.store, Parquet):
+            return {name: [] for name in self.files}
+        folders = {name: name.split("/")[:-1] for name in self.files}
+        shared = len(os.path.commonprefix(list(folders.values())))  # noqa: RUF071 (of lists, not of letters)
+        return {name: of[shared:] for name, of in folders.items()}
+
+    @cached_property
+    def parts(self):
+        """The pictures of each split, if the outermost folders are splits, else of random ones: {split: names}."""
+        if not self.has_parts:
+            return random_parts(list(self.files))
+        of = {part: [] for part in PARTS.values()}
+        for name, folders in self.inside.items():
+            if folders and (part := PARTS.get(folders[0].lower())):
+                of[part].append(name)
+        if not of["test"]:
+            of["test"], of["val"] = of["val"], []
+        if not of["val"]:
+            of["train"], of["val"] = every_tenth(of["train"])
+        return of
+
+    @cached_property
     def has_parts(self):
-        """True if the outermost subfolders are the splits."""
-        parts = {PARTS.get(name.split("/")[0].lower()) for name in self.files}
-        return {"train", "test"} <= parts <= set(PARTS.values())
+        """True if the outermost folders are splits."""
+        return {"train"} < {PARTS.get(folders[0].lower()) for folders in self.inside.values() if folders} - {None}
 
     @cached_property
     def target_names(self):
-        kinds = {self.kind(name) for name in self.files}
+        kinds = {self.kind(name) for names in self.parts.values() for name in names}
         return tuple(sorted(kinds)) if None not in kinds and len(kinds) > 1 else ()
 
     def kind(self, name):
-        """The class of a picture: the subfolder that it is in; None if it is in none."""
-        folders = name.split("/")[self.has_parts : -1]
-        return folders[0] if folders and not isinstance(self.store, Parquet) else None
+        """The class of a picture: the folder that it is in; None if it is in none."""
+        folders = self.inside[name][self.has_parts :]
+        return folders[0] if folders else None
 
     def split(self, split):
-        if not self.has_parts:
-            return super().split(split)
-        of = {part: [] for part in PARTS.values()}
-        for name in self.files:
-            of[PARTS[name.split("/")[0].lower()]].append(name)
-        if not of["val"]:
-            of["train"], of["val"] = every_tenth(of["train"])
-        return of[split], []
+        names = self.parts[split]
+        return sorted(names) if isinstance(self.store, Parquet) else names, [self.taken()]
+
+    def taken(self):
+        """How the folder was understood, a sentence."""
+        kinds = f"{len(self.target_names)} classes ({some(self.target_names)})" if self.target_names else "no classes"
+        splits = "its own" if self.has_parts else "random"
+        used = {name for names in self.parts.values() for name in names}
+        left_out = [name for name in self.files if name not in used] + getattr(self.store, "left_out", [])
+        rest = f"; left out: {len(left_out):,} ({some(left_out)})" if left_out else ""
+        return f"{self.path}: {len(used):,} pictures, {kinds}, {splits} splits{rest}."
 
     def read_targets(self, names):
         if not (kinds := self.target_names):
@@ -187,7 +218,6 @@ HQ_IMAGES, HQ_ATTRIBUTES, HQ_MAPPING = (
     "CelebAMask-HQ-attribute-anno.txt",
     "CelebA-HQ-to-CelebA-mapping.txt",
 )
-ARCHIVES = ("img_align_celeba.zip", "Img/img_align_celeba.zip", "archive.zip", "celeba-dataset.zip", "celeba.zip")
 TABLES = (ATTRIBUTES, PARTITION, PERSONS, "list_attr_celeba.csv", "list_eval_partition.csv")
 LAST_OF_TRAIN, LAST_OF_VAL, LAST = 162_770, 182_637, 202_599  # by its number, an image is of an official part
 SIDES = 178, 218
@@ -220,10 +250,14 @@ class CelebA(FolderRelease):
     layouts = LISTS, HQ, PARQUET
 
     def look(self):
-        archives = [settings.DATA_DIR / folder / name for folder in (*OF_CELEBA, "") for name in ARCHIVES]
-        if search(self.layouts)[0] is None and (own := [path for path in archives if holds_celeba(path)]):
-            unpack(own[0])
+        if archive := self.packed():
+            unpack(archive)
         return super().look()
+
+    def packed(self):
+        folders = [settings.DATA_DIR / folder for folder in (*OF_CELEBA, *(f"{name}/Img" for name in OF_CELEBA), "")]
+        archives = (path for folder in folders for path in sorted(folder.glob("*.zip")) if holds_celeba(path))
+        return next(archives, None) if search(self.layouts)[0] is None else None
 
     def copy_of(self, found):
         release = {self.LISTS: CelebA, self.HQ: CelebAHQ, self.PARQUET: CelebAParquet}[found.layout]()
@@ -401,7 +435,7 @@ def holds_celeba(path):
         with zipfile.ZipFile(path) as archive:
             return any("img_align_celeba/" in name for name in archive.namelist())
     except Exception:  # a damaged archive raises almost anything
-        return path.parent != settings.DATA_DIR
+        return path.parent != settings.DATA_DIR and path.stem.lower().startswith(("archive", "celeba", "img_align"))
 
 
 def unpack(archive):

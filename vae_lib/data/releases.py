@@ -84,8 +84,13 @@ class Release:
         return release
 
     def own_folders(self):
-        """The folders that are there for this dataset, whatever is in them."""
-        return [path for name in self.folders if (path := settings.DATA_DIR / name).is_dir()]
+        """The folders that are there for this dataset, whatever is in them; empty ones do not count."""
+        folders = (settings.DATA_DIR / name for name in self.folders)
+        return [folder for folder in folders if folder.is_dir() and describe(folder) != "nothing"]
+
+    def packed(self):
+        """The archive that `look` unpacks; None if there is none, or if the files are there."""
+        return None
 
     def unknown(self, nearest):
         """The LabError for files that are no whole layout: what lies there, and the step to take."""
@@ -317,11 +322,14 @@ class CIFAR10(ArrayRelease):
     remotes = archives[:1]
 
     def look(self):
-        folders = [settings.DATA_DIR, *(settings.DATA_DIR / name for name in OF_CIFAR10)]
-        places = [(folder / archive.name, archive.md5) for archive in self.archives for folder in folders]
-        if search(self.layouts)[0] is None and (there := [place for place in places if place[0].is_file()]):
-            unpack_tar(*there[0])
+        if archive := self.packed():
+            unpack_tar(archive, *(known.md5 for known in self.archives if known.name == archive.name))
         return super().look()
+
+    def packed(self):
+        folders = [settings.DATA_DIR, *(settings.DATA_DIR / name for name in OF_CIFAR10)]
+        there = (path for known in self.archives for folder in folders if (path := folder / known.name).is_file())
+        return next(there, None) if search(self.layouts)[0] is None else None
 
     def read(self, part):
         layout, folder = self.found.layout, self.found.folder

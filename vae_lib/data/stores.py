@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from vae_lib.checks import LabError
-from vae_lib.data.decoding import is_image_name
+from vae_lib.data.decoding import HEIC, is_image_name
 from vae_lib.storage.files import reading
 
 LARGEST_PACKED = 2  # times the size of an archive: more, no archive of photographs unpacks to
@@ -32,14 +32,21 @@ class Folder:
         return str(self.root)
 
     def files(self):
-        """Hidden files and folders, and folders of masks, are left out; links to folders are not followed."""
-        found, folders = {}, [self.root]
+        """Hidden files and folders, and folders of masks, are left out; photos of iPhones, and folders that are links
+        or may not be read, are listed in `left_out`."""
+        found, folders, self.left_out = {}, [self.root], []
         while folders:
-            with os.scandir(folders.pop()) as entries:
+            folder = folders.pop()
+            if folder != self.root and not os.access(folder, os.R_OK | os.X_OK):
+                self.left_out.append(os.path.basename(folder))
+                continue
+            with os.scandir(folder) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         if not (entry.name.startswith(".") or is_of_masks(entry.name)):
                             folders.append(entry.path)
+                    elif entry.is_dir() or entry.name.lower().endswith(HEIC):
+                        self.left_out.append(entry.name)
                     elif is_image_name(entry.name) and entry.is_file():
                         stat = entry.stat()
                         name = entry.path[len(str(self.root)) + 1 :].replace(os.sep, "/")
