@@ -71,7 +71,7 @@ def test_every_widget_has_a_static_twin(notebook):
     for cell, twin in zip(cells, [*cells[1:], None]):
         if any("application/vnd.jupyter.widget-view+json" in out.get("data", {}) for out in cell.outputs):
             assert twin and any("image/png" in out.get("data", {}) for out in twin.outputs), cell.source[:60]
-            assert "widgets." in twin.source  # made by the same drawing function
+            assert "widgets." in twin.source or "photos." in twin.source  # made by the same drawing function
 
 
 def test_every_chart_names_its_axes(notebook):
