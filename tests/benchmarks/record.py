@@ -127,7 +127,7 @@ RACES = {
         ),
         record=Way(
             partial(faces, channels=(16, 32, 64, 128)),
-            one_cycle(batch_size=48, lr=5e-3, epochs=18, mirror=True),
+            one_cycle(batch_size=64, lr=8e-3, epochs=17, mirror=True),
             second_moment=0.95,
             kl_warm_up=0.4,
             linear=True,
