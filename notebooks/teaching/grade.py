@@ -8,7 +8,6 @@ import ast
 import csv
 import multiprocessing
 import os
-import re
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from nbgrader.api import Gradebook, MissingEntry
 from grade_one import grade_one
 from preprocessors import names
 from release import COURSE, STEMS, nbgrader, prepare
+from submissions import collect
 from vae_lib.storage.files import replacing
 
 SECONDS = int(os.environ.get("VAE_CELL_SECONDS", 60))  # for a cell; five times that for a notebook
@@ -40,41 +40,6 @@ SLOW = f"The notebook was stopped after {5 * SECONDS} seconds."
 FAILED = "nbgrader could not grade this notebook; the instructor finds the reason in course/logs."
 UNREADABLE = "The file that was handed in cannot be read as a notebook."
 REWIRES = {"get_ipython", "exec", "eval", "setattr", "globals", "open", "__builtins__", "__import__"}
-
-
-def collect(folder):
-    """Copy what was handed in to course/submitted/, where it is new: {(student, notebook): the copy}, {student: notes}.
-
-    A folder for each student; below it files with a notebook's name in theirs: 01_theory.ipynb, 01_theory (1).ipynb,
-    Copy of 01_theory.ipynb. Of several the newest is taken. Links are not followed: they may lead to others' work.
-    """
-    found, notes = {}, {}
-    for student in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        name = re.sub(r"[^\w.@ -]", "_", student.name).strip(" .")
-        if name in notes:
-            sys.exit(f"Two folders in {folder} would be the student {name!r}, one is {student.name!r}: rename one.")
-        inside = [path for path in student.rglob("[!.]*") if ".ipynb_checkpoints" not in path.parts]
-        files = [
-            path
-            for path in inside
-            if path.is_file() and path.resolve() == student.resolve() / path.relative_to(student)
-        ]
-        used = {stem: [path for path in files if stem in path.name and path.suffix == ".ipynb"] for stem in STEMS}
-        used = {stem: max(paths, key=lambda path: path.stat().st_mtime) for stem, paths in used.items() if paths}
-        notes[name] = [
-            f"not used: {path.relative_to(student)}"
-            for path in inside
-            if path not in used.values() and not path.is_dir()
-        ]
-        notes[name] += [] if used else ["no notebook"]
-        for stem, path in used.items():
-            received = COURSE / "received" / name / f"{stem}.ipynb"
-            found[name, stem] = COURSE / "submitted" / name / stem / f"{stem}.ipynb"
-            if not received.exists() or received.read_bytes() != path.read_bytes():
-                for copy in (found[name, stem], received):
-                    copy.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(path, copy)
-    return found, notes
 
 
 def run_limited(student, stem, log, **environment):
@@ -181,7 +146,7 @@ def points(gradebook, student, notes):
 def main(folder):
     if not folder.is_dir():
         sys.exit(f"There is no folder {folder}; it should hold a folder for each student, with the notebooks in it.")
-    work, notes = collect(folder)
+    work, notes = collect(folder, COURSE)
     if not work:
         sys.exit(f"{folder} has no <student>/<notebook>.ipynb; the notebooks are {', '.join(STEMS)}.")
     prepare()

@@ -257,14 +257,14 @@ def test_only_files_of_their_own_are_collected(grade, tmp_path):
     os.utime(submissions / "ada" / f"{STEM}.ipynb", (0, 0))
     (submissions / "alan" / "02_latent_dimension.ipynb").mkdir()
     (submissions / " grace " / f"{STEM}.ipynb").symlink_to(submissions / "ada" / f"{STEM}.ipynb")
-    found, notes = grade.collect(submissions)
+    found, notes = grade.collect(submissions, grade.COURSE)
     assert {key: file.read_text() for key, file in found.items()} == {("ada", STEM): "new"}
     assert notes["ada"] == [f"not used: {STEM}.ipynb"] and notes["alan"] == ["no notebook"]
     assert notes["grace"] == [f"not used: {STEM}.ipynb", "no notebook"] and set(notes) == {"ada", "grace", "alan"}
     (submissions / "ada,").mkdir()
     (submissions / "ada_").mkdir()
     with pytest.raises(SystemExit, match="would be the student 'ada_'"):
-        grade.collect(submissions)
+        grade.collect(submissions, grade.COURSE)
 
 
 @pytest.mark.parametrize(
