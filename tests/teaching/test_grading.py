@@ -247,26 +247,6 @@ def test_wrong_folders_get_a_sentence(grade, tmp_path):
         grade.main(tmp_path)
 
 
-def test_only_files_of_their_own_are_collected(grade, tmp_path):
-    submissions = tmp_path / "submissions"
-    for name in ("ada", " grace ", "alan", ".hidden"):
-        (submissions / name).mkdir(parents=True)
-    (submissions / "ada" / "deep").mkdir()
-    (submissions / "ada" / "deep" / f"Copy of {STEM}.ipynb").write_text("new")
-    (submissions / "ada" / f"{STEM}.ipynb").write_text("old")
-    os.utime(submissions / "ada" / f"{STEM}.ipynb", (0, 0))
-    (submissions / "alan" / "02_latent_dimension.ipynb").mkdir()
-    (submissions / " grace " / f"{STEM}.ipynb").symlink_to(submissions / "ada" / f"{STEM}.ipynb")
-    found, notes = grade.collect(submissions, grade.COURSE)
-    assert {key: file.read_text() for key, file in found.items()} == {("ada", STEM): "new"}
-    assert notes["ada"] == [f"not used: {STEM}.ipynb"] and notes["alan"] == ["no notebook"]
-    assert notes["grace"] == [f"not used: {STEM}.ipynb", "no notebook"] and set(notes) == {"ada", "grace", "alan"}
-    (submissions / "ada,").mkdir()
-    (submissions / "ada_").mkdir()
-    with pytest.raises(SystemExit, match="would be the student 'ada_'"):
-        grade.collect(submissions, grade.COURSE)
-
-
 @pytest.mark.parametrize(
     "source, said",
     [
