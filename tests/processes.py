@@ -9,5 +9,5 @@ def quick_context():
     """A context, as of multiprocessing.get_context, for a test that starts processes."""
     context = get_context(METHOD)
     if METHOD == "forkserver":  # said anew each time: grade.py has a server of its own, and a process has one list
-        context.set_forkserver_preload(["vae_lib.cli.parser", "vae_lib.plots", "pytest"])
+        context.set_forkserver_preload(["vae_lib.cli.parser", "vae_lib.plots", "torchvision", "pytest"])
     return context

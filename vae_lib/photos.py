@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
-from torchvision.transforms.v2 import functional as transforms
 
 from vae_lib.checks import LabError, check_whole
 from vae_lib.data import to_float
@@ -92,7 +91,11 @@ def as_seen(photo, image_shape, crop=CROP):
         image = fit_images(aligned.image[None], size, crop)[0]
     else:
         image = pixels(ImageOps.fit(photo, (size, size), Image.Resampling.BILINEAR))
-    return image if channels == 3 else transforms.rgb_to_grayscale(image), aligned.how
+    if channels == 1:
+        from torchvision.transforms.v2 import functional as transforms  # here, since importing it takes a second
+
+        image = transforms.rgb_to_grayscale(image)
+    return image, aligned.how
 
 
 @torch.no_grad()

@@ -11,7 +11,6 @@ from IPython.core.pylabtools import print_figure
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
-from torchvision.utils import make_grid
 
 from vae_lib import settings
 from vae_lib.data import to_float
@@ -64,6 +63,8 @@ def as_rgb(images):
 
 def tile(images, columns):
     """A grid of images as one picture: uint8 or [0, 1] floats (N, C, H, W) -> array (H', W', 3)."""
+    from torchvision.utils import make_grid  # here, since importing it takes a second
+
     return make_grid(as_rgb(images).clamp(0, 1), nrow=columns, padding=2, pad_value=1.0).permute(1, 2, 0).numpy()
 
 

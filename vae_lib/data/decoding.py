@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torchvision.transforms.v2 import functional as transforms
 
 from vae_lib.checks import LabError
 from vae_lib.data.cache import Block
@@ -21,6 +20,8 @@ def is_image_name(name):
 
 def fit_images(images, size, crop):
     """Cut the centre square of side `crop`, then resize it to `size`: uint8 (N, C, H, W) -> (N, C, size, size)."""
+    from torchvision.transforms.v2 import functional as transforms  # here, since importing it takes a second
+
     if crop is not None:
         if crop > min(images.shape[2:]):
             raise LabError(f"crop={crop} is larger than the images of {images.shape[2]}x{images.shape[3]} pixels.")

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path, PurePath
 
 import numpy as np
-import torchvision
 from PIL import Image
 
 from vae_lib import settings
@@ -270,7 +269,9 @@ class CelebA(FolderRelease):
         return release
 
     def download(self, seconds=None):
-        with_torchvision(self.name, torchvision.datasets.CelebA, "drive.google.com", seconds)
+        from torchvision import datasets  # here, since importing it takes a second
+
+        with_torchvision(self.name, datasets.CelebA, "drive.google.com", seconds)
 
     def find_store(self):
         """Where the images are."""

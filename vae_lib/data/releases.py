@@ -14,7 +14,6 @@ from itertools import chain, product
 
 import numpy as np
 import torch
-import torchvision
 
 from vae_lib import settings
 from vae_lib.checks import LabError
@@ -350,8 +349,10 @@ class CIFAR10(ArrayRelease):
             store = Folder(folder / part)
             names = [name for name in store.files() if name.split("/")[0] in CLASSES]
             return self.read_pictures(store, names, [CLASSES.index(name.split("/")[0]) for name in names])
+        from torchvision import datasets  # here, since importing it takes a second
+
         try:  # torchvision unpickles its files only if their md5 is right
-            dataset = torchvision.datasets.CIFAR10(folder.parent, train=part == "train")
+            dataset = datasets.CIFAR10(folder.parent, train=part == "train")
         except RuntimeError:
             raise damaged(folder, "is incomplete or damaged (wrong md5)") from None
         return dataset.data.transpose(0, 3, 1, 2), np.array(dataset.targets)

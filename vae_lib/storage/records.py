@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 
 from vae_lib import settings
 from vae_lib.checks import LabError
@@ -62,6 +61,8 @@ def environment():
 
 def versions():
     """Versions that can change a number, for records and notebook headers."""
+    import torchvision  # here, since importing it takes a second
+
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
