@@ -29,7 +29,7 @@ from vae_lib.data.releases import CIFAR10, MNIST
 NETWORK = socket.getaddrinfo, socket.socket.connect  # before conftest.py blocks them
 CONTENT = np.random.default_rng(0).bytes(600_000)
 CUT = 200_000  # bytes, after which something happens
-BUDGET = 1  # seconds
+BUDGET = 0.5  # seconds
 
 
 class Server(ThreadingHTTPServer):
@@ -258,9 +258,9 @@ def test_a_budget_is_kept_and_what_came_too(server, folder, behaviour, kept, why
 
 def test_a_session_waits_for_all_datasets_together(server, folder):
     remote, server.behaviour = server.remote("a.bin"), "never answers"
-    fails("set", [remote], folder, seconds=BUDGET)
+    fails("set", [remote], folder, seconds=1)
     elsewhere = dataclasses.replace(remote, url=remote.url.replace("127.0.0.1", "127.0.0.2"))
-    sentence, seconds = fails("set", [elsewhere], folder, seconds=BUDGET)
+    sentence, seconds = fails("set", [elsewhere], folder, seconds=1)
     assert seconds < 0.7 and f"there is no set in {settings.DATA_DIR}; `vae data fetch set` downloads it" in sentence
 
 

@@ -133,6 +133,11 @@ def original():
     return nbformat.read(NOTEBOOKS[0], as_version=4)
 
 
+@pytest.fixture(scope="module")
+def fresh(original):
+    return fingerprint(original)
+
+
 @pytest.fixture
 def library(tmp_path):
     return shutil.copytree(settings.REPOSITORY / "vae_lib", tmp_path / "vae_lib")
@@ -146,8 +151,7 @@ def with_source(notebook, old, new):
     return changed
 
 
-def test_words_and_hidden_tests_do_not_make_outputs_stale(original, library):
-    fresh = fingerprint(original)
+def test_words_and_hidden_tests_do_not_make_outputs_stale(original, fresh, library):
     assert fingerprint(original, library) == fresh
     assert fingerprint(with_source(original, "# 1. Theory", "# 1. In theory <!-- a comment -->")) == fresh
     assert fingerprint(with_source(original, "def exact_elbo", "# a comment\ndef exact_elbo")) == fresh
@@ -162,10 +166,10 @@ def test_words_and_hidden_tests_do_not_make_outputs_stale(original, library):
     "file",
     ["__init__.py", "losses.py", "settings.py", "plots.py", "data/__init__.py", "data/cache.py", "storage/files.py"],
 )
-def test_a_change_of_the_library_makes_outputs_stale(original, library, file):
+def test_a_change_of_the_library_makes_outputs_stale(original, fresh, library, file):
     with (library / file).open("a") as module:
         module.write("\nplanted = 1\n")
-    assert fingerprint(original, library) != fingerprint(original)
+    assert fingerprint(original, library) != fresh
 
 
 PACKAGE = {  # a package of which each module is reached in another way, or not at all
@@ -197,10 +201,10 @@ def test_modules_are_reached_by_every_kind_of_import(tmp_path, code):
     assert not reached([ast.parse("import laboratory, os.path")], tmp_path / "lab")
 
 
-def test_a_change_of_code_or_weights_makes_outputs_stale(original, tmp_path):
+def test_a_change_of_code_or_weights_makes_outputs_stale(original, fresh, tmp_path):
     (tmp_path / "mnist-ae-z2.safetensors").write_bytes(b"others")
-    assert fingerprint(original, weights=tmp_path) != fingerprint(original)
-    assert fingerprint(with_source(original, "-0.5, 1.8, 60", "-0.5, 1.8, 61")) != fingerprint(original)
+    assert fingerprint(original, weights=tmp_path) != fresh
+    assert fingerprint(with_source(original, "-0.5, 1.8, 60", "-0.5, 1.8, 61")) != fresh
 
 
 def test_exercises_have_a_solution_and_a_check(notebook):
