@@ -89,7 +89,7 @@ points: .venv/.ready
 	@.venv/bin/python notebooks/teaching/points.py
 
 grade: .venv/.grading
-	.venv/bin/python notebooks/teaching/grade.py $(SUBMISSIONS)
+	.venv/bin/python notebooks/teaching/grade.py $(if $(SUBMISSIONS),"$(SUBMISSIONS)")
 
 formgrader: .venv/.grading
 	cd notebooks/teaching && ../../.venv/bin/jupyter lab --ServerApp.root_dir=../.. --LabApp.default_url=/formgrader

@@ -5,7 +5,7 @@ from multiprocessing import get_all_start_methods, get_context
 METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 
 
-def quick_context():
+def forked():
     """A context, as of multiprocessing.get_context, for a test that starts processes."""
     context = get_context(METHOD)
     if METHOD == "forkserver":  # said anew each time: grade.py has a server of its own, and a process has one list

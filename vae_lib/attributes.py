@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from vae_lib.checks import Choices, LabError, check_finite, near_names
+from vae_lib.data.dataset import as_images
 from vae_lib.latent import as_code
 from vae_lib.metrics import Estimate, posterior
 
@@ -15,6 +16,7 @@ def attribute_vector(model, dataset, name):
     Raises LabError for an unknown attribute (near names are suggested), or one that all images or none have.
     Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric", section 4.1.2.
     """
+    dataset = as_images(dataset)
     mask = dataset.attribute(name)
     check_both_kinds(mask, f"{name} in {dataset!r}")
     return mean_difference(posterior(model, dataset)[0], mask)

@@ -97,6 +97,26 @@ def check_not_empty(train, val):
         raise LabError("The training or validation set is empty; give at least one image, or val=None.")
 
 
+def check_bytes(what, images, floats):
+    """Pixels from 0 to 255 as uint8; floats: what to do with others."""
+    if not isinstance(images, torch.Tensor):
+        kind = type(images).__name__
+        raise LabError(f"{what} pixels as a tensor, not as {kind}; torch.as_tensor makes one of an array.")
+    if images.dtype != torch.uint8:
+        raise LabError(f"{what} pixels from 0 to 255 as uint8, not {images.dtype}; {floats}.")
+
+
+def check_labelled(images, targets):
+    """Images (N, C, H, W), and a target for each."""
+    if images.ndim != 4 or not isinstance(targets, torch.Tensor) or targets.shape[:1] != images.shape[:1]:
+        given = f"a {type(targets).__name__}" if not isinstance(targets, torch.Tensor) else tuple(targets.shape)
+        hint = "; images[:, None] gives grey ones their channel" if images.ndim == 3 else ""
+        raise LabError(
+            "An ImageDataset holds images (N, C, H, W) and a tensor with a target for each, (N,) or (N, attributes), "
+            f"not {tuple(images.shape)} and {given}{hint}."
+        )
+
+
 def check_finite(what, tensor):
     """No NaN, no infinity."""
     if not torch.isfinite(tensor).all():
@@ -129,7 +149,7 @@ def check_features(a, b):
 
 
 def check_images(x, image_shape, values=True):
-    """Images (N, C, H, W) of this shape, floats, and by their mean (noise may lie outside) in [0, 1]."""
+    """Images (N, C, H, W) of this shape, floats, and by their mean (noise may lie outside) in [0, 1], not [-1, 1]."""
     if tuple(x.shape[1:]) != image_shape:
         hint = " without the first side, the batch: give image[None]" if tuple(x.shape) == image_shape else ""
         raise LabError(f"This model takes images of shape (N, {str(image_shape)[1:]}, not {tuple(x.shape)}{hint}.")
@@ -139,6 +159,11 @@ def check_images(x, image_shape, values=True):
         raise LabError(
             f"Pixels must be floats in [0, 1], and the mean of these is {mean:g}: give vae_lib.to_float(images) of "
             "uint8 pixels, and look for NaN."
+        )
+    if values and len(x) and -1 <= x.amin() < -0.5 and x.amax() <= 1:  # noise would go beyond both ends
+        raise LabError(
+            f"Pixels must be floats in [0, 1], and these are from {x.amin():.2g} to {x.amax():.2g}: leave out what "
+            "brought them to [-1, 1] (Normalize, tanh, 2 * x - 1), or give (x + 1) / 2."
         )
 
 
@@ -190,11 +215,12 @@ def checked_sizes(build):
 
 
 def checked_images(encode):
-    """An `encode` that takes its images checked; a training step on a GPU must not wait for their values."""
+    """An `encode` that takes its images checked; a training step on a GPU, or a compiler, must not wait for values."""
 
     @wraps(encode)
     def checked(self, x):
-        check_images(x, self.image_shape, values=not (x.is_cuda and self.training))
+        waits = (x.is_cuda and self.training) or torch.compiler.is_compiling()
+        check_images(x, self.image_shape, values=not waits)
         return encode(self, x)
 
     return checked

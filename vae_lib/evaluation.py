@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from vae_lib.data import to_float
+from vae_lib.data.dataset import as_images, to_float
 from vae_lib.engine.batches import batches
 from vae_lib.losses import ElboLoss, gaussian_nll, kl_divergence, reconstruction_error
 from vae_lib.models import reparameterize
@@ -29,6 +29,7 @@ def per_image(model, dataset, likelihood="mse", sample=False, seed=0):
 
     "gaussian" takes one sigma^2 for all images: their mean squared error.
     """
+    dataset = as_images(dataset)
     gaussian, reconstructions, kls = likelihood == "gaussian", [], []
     for x, x_hat, mu, logvar in decoded(model, dataset, sample, seed):
         reconstructions.append(reconstruction_error(x_hat, x, "mse" if gaussian else likelihood))

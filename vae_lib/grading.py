@@ -58,34 +58,49 @@ def compare(answer, reference, *arguments, rtol=1e-4, atol=1e-5):
     they are: tensors of any float type, floats, for which a tensor without dimensions will do, or a tuple of those.
     AssertionError otherwise, with a sentence that says for which arguments."""
     results = reference(*in_form("float64", arguments))
+    several = isinstance(results, tuple)
     for form in FORMS:
         given, kept = in_form(form, arguments), in_form(form, arguments)
-        yours, case = answer(*given), f"for {', '.join(map(describe, given))} ({form})"
-        if isinstance(results, tuple):
+        case = f"for {', '.join(map(describe, given))} ({form})"
+        yours = call(answer, given, case)
+        if several:
             assert isinstance(yours, tuple | list) and len(yours) == len(results), f"return {len(results)} values"
-        for one, true in zip(*((yours, results) if isinstance(results, tuple) else ([yours], [results]))):
-            compare_values(one, true, case, rtol, atol)
+        for k, (one, true) in enumerate(zip(yours, results) if several else [(yours, results)], start=1):
+            compare_values(one, true, f"value {k} {case}" if several else case, rtol, atol)
         unchanged = (torch.equal(a, b) for a, b in zip(given, kept) if torch.is_tensor(a))
         assert all(unchanged), "your answer changes its arguments"
 
 
+def call(answer, given, case):
+    """What an answer returns. Its own error becomes an AssertionError that says for which arguments."""
+    try:
+        return answer(*given)
+    except (AssertionError, NotImplementedError):
+        raise
+    except Exception as error:
+        raise AssertionError(f"{case}: {type(error).__name__}: {error}") from error
+
+
 def describe(argument):
-    """A tensor by its shape, a number by its value, anything else by its kind."""
-    if torch.is_tensor(argument):
-        return f"{tuple(argument.shape)}" if argument.ndim else f"{argument:g}"
-    return f"{argument:g}" if isinstance(argument, int | float) else type(argument).__name__
+    """A tensor by its shape and size, a number by its value, anything else by its kind."""
+    if torch.is_tensor(argument) and argument.ndim:
+        size = f" up to {argument.abs().max():.1g}" if argument.numel() and argument.is_floating_point() else ""
+        return f"{tuple(argument.shape)}{size}"
+    return (
+        f"{argument:g}" if torch.is_tensor(argument) or isinstance(argument, int | float) else type(argument).__name__
+    )
 
 
 def compare_values(yours, true, case, rtol, atol):
     """One result against the reference's."""
     if torch.is_tensor(true):
-        assert torch.is_tensor(yours), f"return a tensor, not a {type(yours).__name__}"
+        assert torch.is_tensor(yours), f"return a tensor, not {type(yours).__name__}"
         assert yours.shape == true.shape, f"wrong shape {case}: {tuple(yours.shape)}, not {tuple(true.shape)}"
         assert yours.is_floating_point() or not true.is_floating_point(), f"return floats, not {yours.dtype}"
     yours, true = (torch.as_tensor(value).detach().double() for value in (yours, true))
     assert yours.shape == true.shape, f"one number is asked for, not a tensor of shape {tuple(yours.shape)}"
     wrong = ~torch.isclose(yours, true, rtol=rtol, atol=atol, equal_nan=True)
-    assert not wrong.any(), f"{case}: {yours[wrong][0]:.5g} where {true[wrong][0]:.5g} is right"
+    assert not wrong.any(), f"{case}: {yours[wrong][0]:.7g} where {true[wrong][0]:.7g} is right"
 
 
 class Largest(TorchDispatchMode):
@@ -103,9 +118,10 @@ class Largest(TorchDispatchMode):
 def memory(function, *arguments):
     """Bytes of the largest tensor that a call makes, or of all else that it takes at once (NumPy's arrays), if that is
     more. For the exercises in which memory must not grow with the square of an input."""
-    tracemalloc.start()
     try:
         with Largest() as largest:
+            torch.zeros(())  # the first use imports much
+            tracemalloc.start()
             function(*arguments)
         return max(largest.bytes, tracemalloc.get_traced_memory()[1])
     finally:

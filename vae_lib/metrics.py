@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from vae_lib.checks import LabError, check_choice, check_features, check_number, check_posterior, check_whole
-from vae_lib.data import to_float
+from vae_lib.data.dataset import as_images, to_float
 from vae_lib.engine.batches import batches
 from vae_lib.evaluation import decoded, per_image
 from vae_lib.losses import ROUNDING, gaussian_nll, kl_divergence, reconstruction_error
@@ -42,6 +42,7 @@ def mean_and_error(values, groups=None):
 
 def per_class_error(model, dataset, likelihood="mse"):
     """Mean reconstruction error of each class, from posterior means: -> {class name: error per image}."""
+    dataset = as_images(dataset)
     errors, _ = per_image(model, dataset, likelihood)
     return {name: errors[dataset.targets == k].mean().item() for k, name in enumerate(dataset.target_names)}
 
@@ -122,6 +123,7 @@ def importance_weighted_bound(model, dataset, k, likelihood="mse", seed=0):
     check_whole("k", k)
     check_choice("likelihood", likelihood, ("mse", "bce"))  # "gaussian" would take its variance from these very draws
     model.eval()
+    dataset = as_images(dataset)
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     bounds = []
@@ -172,6 +174,7 @@ def bits_per_dim(model, dataset, likelihood="mse", variance=None, seed=0):
     Autoencoder, whose codes are free.
     """
     check_choice("likelihood", likelihood, ("mse", "gaussian", "discretised"))
+    dataset = as_images(dataset)
     pixels, device = math.prod(dataset.image_shape), next(model.parameters()).device
     check_posterior(*model.encode(to_float(dataset.images[:1].to(device))))
     if variance is not None:

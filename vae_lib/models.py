@@ -47,11 +47,11 @@ class VAE(nn.Module):
         Raises LabError for integer pixels, for NaN or a mean far from [0, 1], or for another image shape.
         """
         mu, logvar = self.encoder(x - self.centre).float().chunk(2, dim=1)
-        return mu, logvar.clamp(-30, 20)  # exp() of it stays finite in float32
+        return mu.contiguous(), logvar.clamp(-30, 20)  # exp() of it stays finite in float32
 
     def decode(self, z):
         """Mean image of p(x|z): z (N, latent_dim) -> (N, C, H, W) float32 in [0, 1]."""
-        return torch.sigmoid(self.decoder(z).float())
+        return torch.sigmoid(self.decoder(z).float()).contiguous()
 
     def forward(self, x, generator=None):
         """Encode, sample, decode: x -> (x_hat, mu, logvar)."""

@@ -16,10 +16,9 @@ from PIL import Image, ImageOps
 
 from vae_lib.checks import LabError, check_whole
 from vae_lib.data import to_float
-from vae_lib.data.decoding import HEIC, fit_images, to_rgb
+from vae_lib.data.decoding import HEIC, Unusable, fit_images, read_image, to_rgb
 from vae_lib.data.loading import say_once
 from vae_lib.plots import as_rgb, show_rows
-from vae_lib.storage.files import reason
 
 SIZE, LEFT, RIGHT = (178, 218), 69.5 + 112j, 107.5 + 112j  # CelebA's frame, and where the pupils are in it
 CROP = 148  # side of the centre square of the frame that models see
@@ -135,16 +134,9 @@ def open_photo(photo, name=None):
     if name.suffix.lower() in HEIC:
         read_heic(name)
     try:
-        with Image.open(photo) as image:
-            return to_rgb(ImageOps.exif_transpose(image))
-    except MemoryError:
-        raise LabError(f"{name} needs more memory than there is; close other programs, or make it smaller.") from None
-    except Image.DecompressionBombError:
-        raise LabError(f"{name} has more pixels than are read; make it smaller.") from None
-    except Exception as error:  # a decoder may raise anything on a damaged file
-        if getattr(error, "errno", None):
-            raise LabError(f"{name} cannot be read ({reason(error)}); look at its name and permissions.") from None
-        raise LabError(f"{name} is no whole image; take another copy of it, or convert it to JPEG.") from None
+        return read_image(photo, name)[0]
+    except Unusable as why:
+        raise LabError(f"{name} cannot be used ({why}); take another copy of it, or convert it to JPEG.") from None
 
 
 def read_heic(name):

@@ -2,8 +2,10 @@
 
 import hashlib
 import math
+import sys
 from dataclasses import asdict, replace
 from functools import partial
+from inspect import Parameter, signature
 from pathlib import Path
 
 import torch
@@ -20,18 +22,30 @@ from vae_lib.classifier import (
     reconstructions,
     with_reconstructions,
 )
+from vae_lib.data.dataset import as_images, image_datasets
 from vae_lib.data.loading import say_once
-from vae_lib.engine.device import keep_freed_memory, model_on_device
+from vae_lib.engine.device import keep_freed_memory, model_on_device, pixels_together, unwrapped
 from vae_lib.engine.layers import faster
 from vae_lib.evaluation import evaluate
-from vae_lib.models import FCVAE, Autoencoder, ConvVAE
+from vae_lib.models import FCVAE, VAE, Autoencoder, ConvVAE
 from vae_lib.priors import Flow, fit_prior
 from vae_lib.storage.files import write_json
-from vae_lib.storage.records import check_finished, damaged, describe_run, difference, environment, read_record, summary
-from vae_lib.storage.weights import check_tensors, in_half, read_tensors, round_to_half, write_tensors
+from vae_lib.storage.records import (
+    check_finished,
+    config_of,
+    damaged,
+    describe_run,
+    difference,
+    environment,
+    read_record,
+    record_of,
+    summary,
+)
+from vae_lib.storage.weights import check_tensors, in_half, is_checkpoint, read_tensors, round_to_half, write_tensors
 from vae_lib.training import TrainConfig, fit
 
 FLOW_STEPS = 4_000
+OURS = (Autoencoder, FCVAE, ConvVAE, AttributeClassifier, Flow)
 
 # --- files ---
 
@@ -47,15 +61,41 @@ def record_path(name):
 
 
 def build_model(config):
-    """The model, untrained, whose `config` this is; LabError if it names an unknown class or argument, or a bad one."""
-    classes = {kind.__name__: kind for kind in (Autoencoder, FCVAE, ConvVAE, AttributeClassifier, Flow)}
+    """The model, untrained, whose `config` this is, of a class of vae_lib's or derived from a VAE in this process.
+
+    LabError if it names an unknown class or argument, or a bad one.
+    """
+    kind = known_classes().get(str(config.get("class")))
+    if kind is None:
+        raise LabError(f"No model can be built from the configuration {config}: its class is not known here.")
     arguments = {key: value for key, value in config.items() if key != "class"}
+    if kind not in OURS:  # its constructor may give some of them itself
+        arguments = {name: arguments[name] for name in taken(kind, arguments)}
     try:
-        return classes[config["class"]](**arguments)
+        return kind(**arguments)
     except LabError:
         raise
-    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except Exception as error:  # of anybody's constructor
         raise LabError(f"No model can be built from the configuration {config}: {error}.") from None
+
+
+def known_classes():
+    """{name: class}: vae_lib's, and those that somebody derived from a VAE, of each name the one that it stands for."""
+    own = [kind for kind in derived(VAE) if kind not in OURS]
+    own.sort(key=lambda kind: getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind)
+    return {kind.__name__: kind for kind in (*own, *OURS)}
+
+
+def derived(kind):
+    """All classes that are derived from a class, the oldest first."""
+    return [other for child in kind.__subclasses__() for other in (child, *derived(child))]
+
+
+def taken(kind, arguments):
+    """Which of the named arguments a class's constructor takes."""
+    parameters = signature(kind).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return [name for name in arguments if takes_any or name in parameters]
 
 
 def load_pretrained(name):
@@ -67,43 +107,81 @@ def load_pretrained(name):
     if path.parent == settings.PRETRAINED_DIR and not path.exists():
         known = sorted(file.stem for file in settings.PRETRAINED_DIR.glob("*.safetensors"))
         near = near_names(name, known)
-        raise LabError(f"There are no weights called {name!r} in {settings.PRETRAINED_DIR}; there are: {near}.")
+        hint = f"; {settings.WITHOUT_CLONE}" if settings.WITHOUT_CLONE else ""
+        raise LabError(f"There are no weights called {name!r} in {settings.PRETRAINED_DIR}; there are: {near}{hint}.")
     tensors, record = read_tensors(path)
+    if is_checkpoint(tensors):
+        raise LabError(f"{path} is the checkpoint of an unfinished run; the same call of fit goes on from it.")
     if "model" not in record:
         raise damaged(path, "its record describes no model")
-    try:
-        with torch.device("meta"):  # sizes only: a file that claims huge ones costs no memory
-            model = build_model(record["model"])
-    except LabError as error:
-        raise damaged(path, error) from None
+    model = without_weights(record["model"], path)
     check_tensors(tensors, model.state_dict(), path)
     if "config" in record:
         check_finished(record, path)
     model.to_empty(device="cpu").load_state_dict(tensors)
     keep_freed_memory()
-    return faster(model).to(memory_format=torch.channels_last).eval(), record
+    return pixels_together(faster(model)).eval(), record
+
+
+def without_weights(config, path):
+    """The model, without memory for its weights, of which a file says that it holds it. LabError if it cannot be."""
+    name = config.get("class")
+    own = isinstance(name, str) and name.isidentifier() and name not in [kind.__name__ for kind in OURS]
+    if own and name not in known_classes():
+        raise LabError(f"{path} holds a model of the class {name}, which is not here; define it, then load again.")
+    try:
+        with torch.device("meta"):  # sizes only: a file that claims huge ones costs no memory
+            return build_model(config)
+    except LabError as error:
+        if own:
+            raise LabError(f"{path} was made by another class {name}; load it with that one ({error})") from None
+        raise damaged(path, error) from None
 
 
 def save_pretrained(name, model, record):
-    """Write half-precision weights, the record in the header, to `pretrained_path(name)`. Returns the path."""
-    path = pretrained_path(name)
+    """Write half-precision weights, the record in the header, to `pretrained_path(name)`. Returns the path.
+
+    Raises LabError for what `load_pretrained` could not load again: a model that its config does not rebuild, or the
+    record of another one.
+    """
+    path, model = pretrained_path(name), unwrapped(model)
     check_loadable(model)
-    write_tensors(path, in_half(model), record)
+    write_tensors(path, in_half(model), record_of(model, record))
     return path
 
 
 def check_loadable(model):
-    """LabError unless `build_model` makes a model with these weights from the model's `config`."""
-    with torch.device("meta"):
-        again = build_model(model.config).state_dict()
-    state = model.state_dict()
-    other = [name for name in state.keys() | again.keys() if name not in again or name not in state]
-    other += [name for name in state.keys() & again.keys() if state[name].shape != again[name].shape]
-    if other:
+    """LabError unless `build_model` makes such a model, with these weights, from the model's `config`."""
+    if why := hindrance(model, config_of(model)):
         raise LabError(
-            f"This model could not be loaded again: {model.config['class']} of its config has no {min(other)}; keep it "
-            "with safetensors.torch.save_file(model.state_dict(), ...), and build it with the code that made it."
+            f"This model could not be loaded again: {why}; keep it with "
+            "safetensors.torch.save_file(model.state_dict(), ...), and build it with the code that made it."
         )
+
+
+def hindrance(model, config):
+    """Why `build_model(config)` makes another model than this one, in words; None if it does not."""
+    kind, variable = type(model), (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    named = [name for name, parameter in signature(kind).parameters.items() if parameter.kind not in variable]
+    if unsaid := [name for name in named if name not in config]:
+        return f"its config does not say {unsaid[0]}, which {kind.__name__} takes (config[{unsaid[0]!r}] = ... says it)"
+    try:
+        with torch.device("meta"):
+            again = build_model(config)
+    except LabError as error:
+        return str(error).rstrip(".")
+    if (type(again).__module__, type(again).__qualname__) != (kind.__module__, kind.__qualname__):
+        return f"its class is {kind.__qualname__}, and {config['class']} in its config stands for another"
+    if config_of(again) != config:
+        return f"{config['class']} of its config makes itself another config, {again.config}"
+    ours, theirs = ({name: tuple(x.shape) for name, x in each.state_dict().items()} for each in (model, again))
+    if more := ours.keys() - theirs.keys():
+        return f"{config['class']} of its config has no {min(more)}"
+    if more := theirs.keys() - ours.keys():
+        return f"it has no {min(more)}, which {config['class']} of its config has"
+    if other := [name for name in ours if ours[name] != theirs[name]]:
+        return f"{other[0]} is {ours[other[0]]} here and {theirs[other[0]]} in {config['class']} of its config"
+    return None
 
 
 # --- runs ---
@@ -122,10 +200,12 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
     at hand; otherwise a short run on the spot, never saved. quick: always a very short run. full: the data must be the
     same, too; otherwise the whole run, resumed from its checkpoint if there is one, then written to data/pretrained;
     weights of another run there are an error and stay as they are.
-    Returns (model in evaluation mode, record), and prints which of these happened.
+    Returns (model in evaluation mode, record), and prints which of these happened. The full profile refuses a model
+    that could not be loaded again before it trains it.
     """
+    train, val, test = image_datasets(train=train, val=val, test=test)
     torch.manual_seed(config.seed)
-    model = build()
+    model = unwrapped(build())
     path = pretrained_path(name) if weights else record_path(name)
     run = describe_run(model, train, val, config)
     found = load_if_same(path, run, train, repeats, test is not None)
@@ -136,6 +216,8 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
         return found
     config = affordable(config, train)
     checkpoint = settings.CHECKPOINT_DIR / f"{name}.safetensors" if ships_results(train) else None
+    if checkpoint is not None and weights:
+        check_loadable(model)  # before hours of training
     record = fit(model, train, val, config, checkpoint=checkpoint, name=name)
     if repeats := min(repeats, settings.PROFILE.repeats):
         record["repeats"] = [repeat_run(name, build, config, train, val, test, k) for k in range(1, repeats + 1)]
@@ -164,6 +246,7 @@ def load_or_train_classifier(name, model, train, test, balance=None):
     -> (AttributeClassifier in evaluation mode, record); record["test"] = {"photographs", "reconstructions"}: the
     accuracies on `test`.
     """
+    train, test = as_images(train, "train"), as_images(test, "test")
     torch.manual_seed(CONFIG.seed)
     classifier = AttributeClassifier(train.image_shape, train.target_names)
     run = describe_run(classifier, train, None, CONFIG)
@@ -188,6 +271,7 @@ def load_or_fit_prior(name, model, train, kind="flow"):
     """The prior of the model called `name`: a shipped flow, if the profile loads weights, else one fitted to the codes
     of `train`, in the quick profile with fewer steps; the full profile writes a flow. -> as of `priors.fit_prior`.
     """
+    train = as_images(train, "train")
     if kind != "flow":
         return fit_prior(model, train, kind)
     if settings.PROFILE.loads_weights and (flow := shipped_flow(name, model)):
@@ -258,7 +342,7 @@ def repeat_run(name, build, config, train, val, test, k):
     """The same training with the seed that is higher by k: -> {"seed", "history", "test"}."""
     config = replace(config, seed=config.seed + k)
     torch.manual_seed(config.seed)
-    model = build()
+    model = unwrapped(build())
     record = fit(model, train, val, config, name=f"{name}, seed {config.seed}")
     measured = {} if test is None else {"test": test_losses(model, test, record)}
     return {"seed": config.seed, "history": record["history"], **measured}

@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from vae_lib.checks import Choices, LabError, check_codes, check_finite, check_whole
+from vae_lib.data.dataset import as_images
 from vae_lib.engine.progress import progress_bar
 from vae_lib.engine.schedule import one_cycle, set_learning_rate
 from vae_lib.metrics import posterior, standard_normal
@@ -194,7 +195,7 @@ def fit_prior(model, dataset, kind="gaussian", seed=0, **options):
     minute (steps=...). Fit it on training images. LabError for another kind, or too few images.
     Ghosh et al. 2020, "From variational to deterministic autoencoders", section 4, fit the first two (with 10).
     """
-    fit = KINDS[kind]
+    fit, dataset = KINDS[kind], as_images(dataset)
     if len(dataset) < 2:
         raise LabError(f"A prior is fitted to the codes of at least 2 images, not {len(dataset)}.")
     mu, logvar = posterior(model, dataset)

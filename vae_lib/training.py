@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from vae_lib.checks import check_not_empty, check_training
+from vae_lib.checks import check_training
 from vae_lib.engine import distributed, graphs
 from vae_lib.engine.batches import noise_generator, training_batches
-from vae_lib.engine.device import images_on_device, model_on_device
+from vae_lib.engine.device import images_on_device, model_on_device, prepared
 from vae_lib.engine.progress import progress_bar
 from vae_lib.engine.schedule import SCHEDULES, learning_rate, set_learning_rate
 from vae_lib.evaluation import evaluate
@@ -99,14 +99,14 @@ def best_epoch(history):
 def fit(model, train, val, config, checkpoint=None, progress=True, name="training"):
     """Train a model in place and return the record of the run (a JSON-able dict).
 
-    train, val: ImageDataset; val=None: no early stopping. The model ends with the weights of its best validation loss
-    (without val: of the last epoch), also when interrupted. checkpoint: a path, written after every epoch; if it is
-    there, the run goes on from it, to the weights of an uninterrupted one (on a CPU, as many threads and processes).
+    train, val: ImageDataset, or a Subset of one; val=None: no early stopping. The model ends with the weights of its
+    best validation loss (without val: of the last epoch), also when interrupted. checkpoint: a path, written after
+    every epoch, from which a run goes on, to the weights of an uninterrupted one (CPU, as many threads and processes).
     record: config, model, data, history (one dict an epoch: train_loss, train_reconstruction, train_kl, val_...,
     seconds; losses per image), best_epoch, stopped_early, seconds, processes, device, versions, profile.
     Raises LabError if the loss is not finite (the model then has its last good weights), or for another run's file.
     """
-    check_not_empty(train, val)
+    model, train, val = prepared(model, train, val)
     distributed.check_ready(config.batch_size)
     run = describe_run(model, train, val, config)
     with model_on_device(model, config.precision):

@@ -5,22 +5,26 @@ like: only new and changed work is graded again, points given by hand are kept, 
 """
 
 import ast
+import builtins
 import csv
 import multiprocessing
 import os
 import shutil
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
 import psutil
-from IPython.core.inputtransformer2 import TransformerManager
+from nbgrader import utils
 from nbgrader.api import Gradebook, MissingEntry
 
 from grade_one import grade_one
-from preprocessors import names
+from installs import asked_for, no_installs
+from preprocessors import is_unread, names
 from release import COURSE, STEMS, nbgrader, prepare
+from restore import NO_CODE, imports, parsed, restore
 from submissions import collect
 from vae_lib.storage.files import replacing
 
@@ -36,10 +40,12 @@ ENVIRONMENT = {
 PROCESSES = multiprocessing.get_context("forkserver")  # each starts with nbgrader imported, once and for all
 PROCESSES.set_forkserver_preload(["nbgrader.apps"])  # not grade_one: the server knows only what is installed
 DIED = f"The process died: a cell ended it, or it needed more than {GIGABYTES} GB of memory."
+STUCK = f"A cell went on after {SECONDS} seconds, although it was interrupted."
 SLOW = f"The notebook was stopped after {5 * SECONDS} seconds."
 FAILED = "nbgrader could not grade this notebook; the instructor finds the reason in course/logs."
 UNREADABLE = "The file that was handed in cannot be read as a notebook."
 REWIRES = {"get_ipython", "exec", "eval", "setattr", "globals", "open", "__builtins__", "__import__"}
+SWITCHES = {"set_default_dtype", "set_default_device", "set_grad_enabled"}  # of torch, for all code that follows
 
 
 def run_limited(student, stem, log, **environment):
@@ -53,9 +59,12 @@ def run_limited(student, stem, log, **environment):
         process.kill()
         process.join()
         return SLOW
-    if process.exitcode < 0 or "DeadKernelError" in log.read_text():
+    said = log.read_text(errors="replace") if log.exists() else ""
+    if process.exitcode < 0 or "DeadKernelError" in said:
         return DIED
-    return FAILED if process.exitcode else None
+    if process.exitcode:
+        return STUCK if "CellTimeoutError: A cell timed out" in said else FAILED
+    return None
 
 
 def grade(student, stem, file):
@@ -63,43 +72,77 @@ def grade(student, stem, file):
 
     After a crash it is graded without being run: no points for code, but written answers can still be read and marked.
     """
-    log = COURSE / "logs" / f"{student} {stem}.log"
+    log, installs = (COURSE / "logs" / f"{student} {stem}.{kind}" for kind in ("log", "installs"))
     log.parent.mkdir(exist_ok=True)
+    for old in (log, installs):
+        old.unlink(missing_ok=True)
     try:
-        nbformat.read(file, as_version=4)
+        notes = notes_before(stem, file)
     except Exception:  # whatever a broken file makes of the reader
-        problem = UNREADABLE
+        notes, problem = [], UNREADABLE
         shutil.copyfile(COURSE / "release" / stem / file.name, file)
     else:
-        problem = run_limited(student, stem, log)
+        problem = run_limited(student, stem, log, VAE_INSTALLS=str(installs))
     if problem and run_limited(student, stem, log.with_suffix(".second.log"), VAE_GRADING_FAILED=problem):
         problem = FAILED
-    notes = [problem] * bool(problem) + [f"look at: {name}" for name in worth_a_look(stem, file)]
-    log.with_suffix(".notes").write_text(", ".join(notes))
-    print(f"{student} {stem}: {', '.join(['graded', *notes])}", flush=True)
+    notes = [problem, *notes] if problem else notes
+    if asked := asked_for(installs):
+        notes.append(f"not installed: {', '.join(asked)}")
+    result = COURSE / "autograded" / student / stem / file.name
+    notes += notes_after(nbformat.read(result, as_version=4)) if result.exists() else []
+    log.with_suffix(".notes").write_text("; ".join(notes))
+    print(f"{student} {stem}: {'; '.join(['graded', *notes])}", flush=True)
 
 
-def worth_a_look(stem, file):
-    """What a student's own cells do that no answer needs and that could fool tests, such as ["torch.allclose ="]."""
-    cells = nbformat.read(COURSE / "release" / stem / file.name, as_version=4).cells
-    known = {cell.source for cell in cells}
-    setup = set().union(
-        *(names(compile(cell.source, stem, "exec"))[1] for cell in cells if "setup" in cell.metadata.get("tags", []))
-    )
+def notes_before(stem, file):
+    """What is to be said of a submission before it has run."""
+    master = nbformat.read(COURSE / "release" / stem / file.name, as_version=4)
+    notebook = nbformat.read(file, as_version=4)
+    notes = restore(notebook, master)
+    found = worth_a_look(notebook, master)
+    return notes + [f"look at: {', '.join(found)}"] * bool(found)
+
+
+def worth_a_look(notebook, master):
+    """What the student's own cells of a restored submission do that no answer needs and that could fool tests, or spoil
+    them by accident, such as ["torch.allclose ="]."""
+    setup = [cell for cell in master.cells if "setup" in cell.metadata.get("tags", [])]
+    made_by_us = set().union(*(names(compile(cell.source, cell.id, "exec"))[1] for cell in setup))
+    bound_by_us = {what[:2] for cell in setup for what in imports(cell).values()}
     found = set()
-    for cell in nbformat.read(file, as_version=4).cells:
-        if cell.cell_type == "code" and cell.source not in known:
-            try:
-                code = TransformerManager().transform_cell(cell.source)  # magics are code, too
-                nodes, (_, made) = list(ast.walk(ast.parse(code))), names(compile(code, stem, "exec"))
-                stored = [ast.unparse(node) for node in nodes if isinstance(getattr(node, "ctx", None), ast.Store)]
-            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-                found.add(f"a cell that cannot be read ({type(error).__name__})")
-                continue
-            found |= {f"{name} =" for name in made & setup}
-            found |= {f"{name} =" for name in stored if name.partition(".")[0] in setup | {"sys"} and "." in name}
-            found |= {node.id for node in nodes if isinstance(node, ast.Name)} & REWIRES
+    for cell in filter(is_the_students, notebook.cells):
+        try:
+            tree = parsed(cell.source)
+            nodes = list(ast.walk(tree))
+            stored = [ast.unparse(node) for node in nodes if isinstance(getattr(node, "ctx", None), ast.Store)]
+            _, made = names(compile(tree, cell.id, "exec"))
+        except NO_CODE as error:
+            found.add(f"a cell that cannot be read ({type(error).__name__})")
+            continue
+        bound = {what[:2] for what in imports(cell).values()}
+        again = {name for name, _ in bound & bound_by_us} - {name for name, _ in bound - bound_by_us} - set(stored)
+        found |= {f"{name} =" for name in made & (made_by_us | set(dir(builtins))) - again}
+        found |= {f"{name} =" for name in stored if name.partition(".")[0] in made_by_us | {"sys"} and "." in name}
+        found |= {node.id for node in nodes if isinstance(node, ast.Name)} & REWIRES
+        found |= {node.attr for node in nodes if isinstance(node, ast.Attribute)} & SWITCHES
+        found |= {f"from {what[1]}" for what in imports(cell).values() if what[0] == "*"}
     return sorted(found)
+
+
+def is_the_students(cell):
+    """Whether a code cell of a restored submission was written by the student, and runs."""
+    runs = cell.cell_type == "code" and "skip-execution" not in cell.metadata.tags
+    return runs and ("nbgrader" not in cell.metadata or cell.metadata.nbgrader.solution)
+
+
+def notes_after(notebook):
+    """What is to be said of a submission that has run: what it did not find, and so may have lost points by."""
+    missing = []
+    for cell in notebook.cells:
+        kinds = {"ImportError", "ModuleNotFoundError"} | ({"NameError"} if utils.is_grade(cell) else set())
+        errors = [output for output in cell.get("outputs", []) if output.output_type == "error"]
+        missing += [f"{error.ename}: {error.evalue}"[:120] for error in errors if error.ename in kinds]
+    return list(dict.fromkeys(missing))[:5]
 
 
 def is_graded(student, stem, file):
@@ -135,7 +178,7 @@ def points(gradebook, student, notes):
         note = COURSE / "logs" / f"{student} {stem}.notes"
         problems += [f"{stem}: {note.read_text()}"] if note.exists() and note.read_text() else []
         for grade in submission.grades:
-            is_open = grade.needs_manual_grade and grade.manual_score is None
+            is_open = is_unread(grade)
             row[stem, grade.name] = "open" if is_open else grade.score
             row["total"] += 0 if is_open else grade.score
             if grade.needs_manual_grade and not is_open:
@@ -146,10 +189,12 @@ def points(gradebook, student, notes):
 def main(folder):
     if not folder.is_dir():
         sys.exit(f"There is no folder {folder}; it should hold a folder for each student, with the notebooks in it.")
+    warnings.simplefilter("ignore")  # of Python and nbformat, about what students wrote
     work, notes = collect(folder, COURSE)
     if not work:
         sys.exit(f"{folder} has no <student>/<notebook>.ipynb; the notebooks are {', '.join(STEMS)}.")
     prepare()
+    ENVIRONMENT.update(no_installs(COURSE / "no_installs", ENVIRONMENT))
     new = [(*key, file) for key, file in work.items() if not is_graded(*key, file)]
     workers = min(os.cpu_count(), psutil.virtual_memory().total // (GIGABYTES * 2**30)) or 1
     with ThreadPoolExecutor(workers) as pool:

@@ -11,9 +11,7 @@ from nbgrader.preprocessors import (
     ClearOutput,
     ClearSolutions,
     ComputeChecksums,
-    DeduplicateIds,
     Execute,
-    GetGrades,
     LimitOutput,
     LockCells,
     OverwriteCells,
@@ -23,7 +21,7 @@ from nbgrader.preprocessors import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from preprocessors import HideTests, OnlyErrorsCount, OnlyWhatIsGraded, RunOnAfterErrors
+from preprocessors import GetPoints, HideTests, OnlyErrorsCount, OnlyWhatIsGraded, RunOnAfterErrors, ShortOutputs
 
 c = get_config()  # noqa: F821, given by traitlets
 c.CourseDirectory.root = os.environ.get("VAE_COURSE_DIR", str(Path(__file__).parents[2] / "course"))
@@ -34,9 +32,10 @@ c.GenerateAssignment.preprocessors += [ComputeChecksums, SaveCells, ClearHiddenT
 
 # Of a submission, what the student must not change is taken from the instructor's notebook before anything runs. When
 # its process was killed (VAE_GRADING_FAILED says why), it is graded without running it again.
-c.Autograde.sanitize_preprocessors = [ClearOutput, DeduplicateIds, OverwriteKernelspec, OnlyWhatIsGraded]
+c.Autograde.sanitize_preprocessors = [OnlyWhatIsGraded, ClearOutput, OverwriteKernelspec]
 c.Autograde.sanitize_preprocessors += [OverwriteCells, CheckCellMetadata]
 run = [] if "VAE_GRADING_FAILED" in os.environ else [Execute]
-c.Autograde.autograde_preprocessors = [*run, OnlyErrorsCount, LimitOutput, SaveAutoGrades, CheckCellMetadata]
+c.Autograde.autograde_preprocessors = [*run, OnlyErrorsCount, LimitOutput, ShortOutputs]
+c.Autograde.autograde_preprocessors += [SaveAutoGrades, CheckCellMetadata]
 c.Execute.timeout = int(os.environ.get("VAE_CELL_SECONDS", 60))  # for a cell; grade.py limits the rest
-c.GenerateFeedback.preprocessors = [GetGrades, HideTests, CSSHTMLHeaderPreprocessor]
+c.GenerateFeedback.preprocessors = [GetPoints, HideTests, CSSHTMLHeaderPreprocessor]

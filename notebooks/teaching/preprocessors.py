@@ -8,7 +8,11 @@ import nbformat
 from nbformat.v4 import new_output
 from nbgrader import utils
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.preprocessors import ClearHiddenTests, NbGraderPreprocessor
+from nbgrader.preprocessors import ClearHiddenTests, GetGrades, NbGraderPreprocessor
+
+from restore import restore
+
+LONGEST = 100_000  # characters of an output
 
 
 class RunOnAfterErrors(NbGraderPreprocessor):
@@ -43,40 +47,13 @@ def names(code):
 
 
 class OnlyWhatIsGraded(NbGraderPreprocessor):
-    """Of a submission, run the set-up, the answers, their tests, and cells that the student added; skip the lessons.
-
-    What a cell is, and whether it runs, is read from the version that was handed out and never from the submission;
-    cells that were deleted are put back.
-    """
+    """Of a submission, run the set-up, the answers, their tests, and cells that the student added; skip the lessons."""
 
     def preprocess(self, notebook, resources):
         course, which = CourseDirectory(config=self.config), resources["nbgrader"]
         folder = course.format_path(course.release_directory, ".", which["assignment"])
-        master = nbformat.read(os.path.join(folder, f"{which['notebook']}.ipynb"), as_version=4)
-        originals = {cell.metadata.nbgrader.grade_id: cell for cell in master.cells if "nbgrader" in cell.metadata}
-        lessons = [cell for cell in master.cells if not runs(cell)]
-        skipped = {cell.id for cell in lessons} | {cell.source for cell in lessons}
-        found = {}
-        for cell in notebook.cells:
-            original = originals.get(cell.metadata.pop("nbgrader", {}).get("grade_id"))
-            if original is not None:
-                cell.metadata["nbgrader"] = original.metadata.nbgrader
-                found[original.metadata.nbgrader.grade_id] = cell
-            skip = not runs(original) if original is not None else {cell.get("id"), cell.source} & skipped
-            cell.metadata["tags"] = ["skip-execution"] if skip else []
-        place = 0
-        for grade_id, original in originals.items():
-            if grade_id not in found:
-                original.metadata["tags"] = [] if runs(original) else ["skip-execution"]
-                notebook.cells.insert(place, original)
-            cell = found.get(grade_id, original)
-            place = next(i for i, other in enumerate(notebook.cells) if other is cell) + 1
+        restore(notebook, nbformat.read(os.path.join(folder, f"{which['notebook']}.ipynb"), as_version=4))
         return notebook, resources
-
-
-def runs(cell):
-    """Whether a cell of the lab's notebooks runs when submissions are graded."""
-    return "setup" in cell.metadata.get("tags", []) or utils.is_solution(cell) or utils.is_grade(cell)
 
 
 class OnlyErrorsCount(NbGraderPreprocessor):
@@ -95,6 +72,18 @@ class OnlyErrorsCount(NbGraderPreprocessor):
         return cell, resources
 
 
+class ShortOutputs(NbGraderPreprocessor):
+    """Cut long texts in outputs: nbgrader limits their lines, not the length of a line."""
+
+    def preprocess_cell(self, cell, resources, index):
+        for output in cell.get("outputs", []):
+            texts = output if output.output_type == "stream" else output.get("data", {})
+            for kind, text in texts.items():
+                if kind in ("text", "text/plain", "text/html") and len(text) > LONGEST:
+                    texts[kind] = f"{text[:LONGEST]}\n... Output truncated ..."
+        return cell, resources
+
+
 class HideTests(ClearHiddenTests):
     """In the feedback, a failed test says what was wrong, without its code: it can be used again next term."""
 
@@ -103,3 +92,31 @@ class HideTests(ClearHiddenTests):
             if output.output_type == "error":
                 output.traceback = [f"{output.ename}: {output.evalue}"]
         return super().preprocess_cell(cell, resources, index)
+
+
+class GetPoints(GetGrades):
+    """nbgrader's step, which brings points into the feedback; an answer that nobody has read has none, instead of 0."""
+
+    def preprocess(self, notebook, resources):
+        notebook, resources = super().preprocess(notebook, resources)
+        unread = [cell.metadata.nbgrader for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("unread")]
+        for marks in unread:
+            marks["grade"] = False  # nbgrader's template then shows no points
+            marks["comment"] = f"Not read yet. {marks.get('comment') or ''}"
+        if unread:
+            total = resources["nbgrader"]
+            total["max_score"] -= sum(marks["points"] for marks in unread)
+            total["notebook"] += f": {len(unread)} answer{'s' * (len(unread) > 1)} not read yet"
+        return notebook, resources
+
+    def _get_score(self, cell, resources):
+        super()._get_score(cell, resources)
+        which = self.notebook_id, self.assignment_id, self.student_id
+        cell.metadata.nbgrader["unread"] = is_unread(
+            self.gradebook.find_grade(cell.metadata.nbgrader["grade_id"], *which)
+        )
+
+
+def is_unread(grade):
+    """Whether an answer of nbgrader's gradebook waits for somebody to read it and give points."""
+    return grade.needs_manual_grade and grade.manual_score is None

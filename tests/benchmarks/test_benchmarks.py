@@ -16,7 +16,7 @@ import speed
 import torch
 from PIL import Image
 
-from processes import quick_context
+from processes import forked
 from vae_lib import FCVAE, ConvVAE, LabError, settings, to_float
 from vae_lib.data import DATASETS
 from vae_lib.data.decoding import decode_image
@@ -37,7 +37,7 @@ print(time.process_time() - start, *({"torchvision", "matplotlib", "IPython", "i
 def shipped_recipes(monkeypatch, own_folders):
     monkeypatch.setattr(settings, "PRETRAINED_DIR", settings.REPOSITORY / "data" / "pretrained")
     monkeypatch.setenv("VAE_PROFILE", "quick")  # of the processes that are started
-    monkeypatch.setattr("multiprocessing.get_context", lambda method: quick_context())
+    monkeypatch.setattr("multiprocessing.get_context", lambda method: forked())
 
 
 @pytest.mark.parametrize("name", speed.IMAGES)

@@ -35,7 +35,7 @@ from vae_lib.checks import LabError
 from vae_lib.classifier import AttributeClassifier
 from vae_lib.cli import commands, data
 from vae_lib.cli.commands import COMMANDS
-from vae_lib.cli.images import read_photos
+from vae_lib.cli.images import list_photos, read_photos
 from vae_lib.cli.parser import build_parser, main, parse
 from vae_lib.data import download
 from vae_lib.data.download import DataMissing
@@ -231,11 +231,14 @@ def test_photos_and_folders_of_them(here, tiny_model, capsys, monkeypatch):
     (here / "album").mkdir()
     Image.fromarray(PATTERN).save(here / "album" / "b.png")
     Image.fromarray(PATTERN[:20]).save(here / "album" / "a.JPG", "jpeg")
-    (here / "album" / "notes.txt").write_text("no photo")
+    for name in ("notes.txt", ".hidden.png"):
+        (here / "album" / name).write_text("no photo")
+    (here / "album" / "trip.jpg").mkdir()  # a folder, whose pictures are not taken
     assert main(["reconstruct", "album", "album/b.png", "--model", tiny_model, "--out", "three.png"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert "pip install 'vae-lib[photos]'" in out[0] and out[1] == "album/a.JPG: its centre square, 20x20 pixels"
     assert out[2] == out[3] == "album/b.png: its centre square, 30x30 pixels"
+    assert out[4:] == ["album: left out: 2 (notes.txt, trip.jpg/)", "written: three.png"]
     upper = tiles("three.png", 16, 8, 2, 3)[0]
     square = Image.fromarray(PATTERN).resize((16, 16), Image.Resampling.BILINEAR, (0, 5, 30, 35))
     assert np.abs(upper[1] - np.asarray(square)).max() <= 1 and (upper[1] == upper[2]).all()
@@ -326,6 +329,67 @@ def test_photos_that_cannot_be_used(here, tiny_model, capsys):
     assert sorted(os.listdir()) == ["empty", "one.png", "text.png"]
 
 
+def test_patterns_that_the_shell_leaves_to_the_program(here, tiny_model, capsys):
+    (here / "album").mkdir()
+    for name in ("b.png", "a.png", "c.PNG", ".hidden.png", "album/d.png", "a[1].png", "a1.png"):
+        Image.fromarray(PATTERN).save(here / name, "png")
+    for pattern, names in (
+        ("*.png", ["a.png", "a1.png", "a[1].png", "b.png"]),
+        ("a[1].png", ["a[1].png"]),  # a file that is really called so
+        ("b[.]png", ["b.png"]),
+        ("al*", ["album/d.png"]),  # a folder
+        ("*/?.png", ["album/d.png"]),
+    ):
+        assert [path.as_posix() for path in list_photos([pattern])] == names
+    assert main(["reconstruct", "a*.png", "--model", tiny_model, "--out", "grid.png"]) == 0
+    assert capsys.readouterr().out.count("a[1].png: ") == 1
+    assert "no photo at *.jpg; name an image" in fails(capsys, "reconstruct", "*.jpg", "--model", tiny_model)
+
+
+@pytest.mark.parametrize("photo", ["*.png", "album", "."])
+def test_a_photo_that_a_pattern_or_a_folder_names_is_not_overwritten(here, tiny_model, capsys, photo):
+    (here / "album").mkdir()
+    out = here / "album" / "me.png" if photo == "album" else here / "me.png"
+    Image.fromarray(PATTERN).save(out)
+    before = out.read_bytes()
+    assert "would overwrite that photo" in fails(capsys, "reconstruct", photo, "--model", tiny_model, "--out", out)
+    assert out.read_bytes() == before
+
+
+@pytest.fixture
+def digits_model(tmp_path):
+    """Path of a small, untrained model of MNIST."""
+    model = FCVAE((1, 28, 28), (8,), 2)
+    return str(save_pretrained(tmp_path / "d.safetensors", model, {"model": model.config, "data": {"name": "mnist"}}))
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "interpolate"])
+def test_ink_on_paper_is_inverted_for_a_model_of_digits(here, digits_model, capsys, command):
+    digit = np.full((56, 56), 230, np.uint8)
+    digit[10:46, 25:31] = 20
+    for name, pixels in (("ink.png", digit), ("light.png", 255 - digit)):
+        Image.fromarray(pixels).save(name)
+    run = [command, "ink.png", "ink.png", "--model", digits_model, "--out", "grid.png"]
+    assert main(run) == 0
+    said = capsys.readouterr().out
+    assert said.count("ink.png is mostly light, as ink on paper is, but MNIST's digits are light on dark: add") == 2
+    assert main([*run, "--invert"]) == 0
+    assert "pixels, inverted\n" in (said := capsys.readouterr().out) and "mostly light" not in said
+    (image,), (light,) = (
+        read_photos([name], (1, 28, 28), invert=name == "ink.png") for name in ("ink.png", "light.png")
+    )
+    assert (image.int() - light.int()).abs().max() <= 2 and image.float().mean() < 60
+    assert main([command, "light.png", "light.png", "--model", digits_model, "--invert", "--out", "grid.png"]) == 0
+    assert "leave out --invert" in capsys.readouterr().out
+    assert "--invert swaps light and dark in photos" in fails(capsys, command, "--model", digits_model, "--invert")
+
+
+def test_light_photos_are_no_matter_to_other_models(here, tiny_model, capsys):
+    Image.new("RGB", (40, 40), "white").save("snow.png")
+    assert main(["reconstruct", "snow.png", "--model", tiny_model]) == 0
+    assert "mostly light" not in capsys.readouterr().out
+
+
 # --- models that do not fit ---
 
 
@@ -407,7 +471,8 @@ def rows_of_data(capsys):
     assert main(["data"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert files_below(settings.DATA_DIR) == before
-    assert lines[0] == f"data in {settings.DATA_DIR}:" and " GB of decoded images" in lines[-1]
+    absent = "" if settings.DATA_DIR.exists() else " (no such folder yet)"
+    assert lines[0] == f"data in {settings.DATA_DIR}{absent}:" and " GB of decoded images" in lines[-1]
     rows = {line.split()[0]: " ".join(line.split()) for line in lines[2:-1]}
     assert list(rows) == list(PUBLISHED)
     return rows
@@ -503,6 +568,22 @@ def test_ctrl_c_in_a_download_says_what_is_kept(capsys, monkeypatch):
     assert "what came is kept, and the same command goes on from there" in capsys.readouterr().err
 
 
+def test_a_data_folder_that_is_none(tmp_path, capsys, use_profile, network_calls):
+    assert main(["info"]) == 0 and f"data in {settings.DATA_DIR} (no such folder yet)" in capsys.readouterr().out
+    use_profile("lab")
+    load_dataset("ffhq")
+    assert f"There is no folder {settings.DATA_DIR}." in capsys.readouterr().out
+    settings.DATA_DIR.write_text("a file")  # VAE_DATA_DIR names it
+    for arguments in (
+        ["data"],
+        ["info"],
+        ["data", "fetch", "mnist"],
+        ["train", "--data", "mnist", "--out", "a.safetensors"],
+    ):
+        assert f"{settings.DATA_DIR} is a file; set VAE_DATA_DIR to the folder" in fails(capsys, *arguments)
+    assert settings.DATA_DIR.read_text() == "a file"
+
+
 # --- what is typed ---
 
 
@@ -514,14 +595,14 @@ def test_help_names_flags_and_its_examples_parse(command, capsys):
     flags = {
         "train": [f"--{field.name.replace('_', '-')}" for field in fields(TrainConfig)]
         + ["--config", "--out", "--latent"],
-        "generate": ["--samples", "--seed", "--temperature", "--prior", "--out"],
-        "reconstruct": ["PHOTO", "--data", "--split", "--out", "centre square"],
+        "generate": ["--samples", "--seed", "--temperature", "--prior", "--data", "--out"],
+        "reconstruct": ["PHOTO", "--invert", "--data", "--split", "--out", "centre square"],
         "interpolate": ["PHOTO", "--steps", "--kind", "--seed", "--out", "centre square"],
         "manipulate": ["PHOTO", "--attribute", "--vector", "--weights", "--without", "--out", "centre square"],
         "data": ["fetch", "nothing is downloaded"],
         "info": ["--model"],
     }
-    assert exit.value.code == 0 and all(flag in text for flag in flags[command])
+    assert exit.value.code == 0 and all(flag in " ".join(text.split()) for flag in flags[command])
     examples = [line for line in text.splitlines() if line.startswith("  vae ")]
     assert len(examples) >= 2
     for example in examples:
@@ -538,6 +619,18 @@ def test_exit_codes_are_documented_and_usage_errors_are_2(capsys):
         with pytest.raises(SystemExit) as exit:
             main(arguments)
         assert exit.value.code == 2
+
+
+@pytest.mark.parametrize("arguments", [["info"], ["data"], ["--help"], ["train", "--help"]])
+def test_a_reader_that_goes_away_is_no_error(arguments, monkeypatch, capfd):
+    """As `head` does in vae info | head; nothing is said then, also not when Python ends, which closes stdout."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        code = main(arguments)
+        print("what is left in the buffer")
+    assert code == 141 and capfd.readouterr().err == ""
 
 
 def test_ctrl_c_in_other_commands(here, tiny_model, capsys, monkeypatch):
@@ -639,6 +732,12 @@ def test_a_folder_of_own_pictures_trains_a_model_that_finds_it_again(here, capsy
         assert record["data"]["name"] == f"folder:{here / 'my cats'}" and record["data"]["train"] == 7
         assert model.image_shape == (3, 16, 16) and model.centre == 0.5
     assert main(["reconstruct", "--model", "a.safetensors", "--samples", "2", "--out", "two.png"]) == 0
+    (here / "my cats").rename(here / "moved")
+    for command in (["reconstruct"], ["generate", "--prior", "gaussian"]):
+        command += ["--model", "a.safetensors", "--samples", "2", "--out", "moved.png"]
+        assert f"no folder {here / 'my cats'}" in fails(capsys, *command)
+        assert main([*command, "--data", "moved"]) == 0
+    assert "no folder " in fails(capsys, "train", "--data", "~nobody-has-this-name/cats")
     with pytest.raises(SystemExit):
         main(["train", "--data", "dogs"])
     assert "'dogs' is no folder, and none of mnist" in capsys.readouterr().err

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset, TensorDataset, random_split
 
 from official_files import files_below, write_cifar10_binary, write_idx, write_mnist
 from vae_lib import load_dataset, to_float
 from vae_lib.checks import LabError
-from vae_lib.data import DATASETS, load_drawn_faces
+from vae_lib.data import DATASETS, ImageDataset, load_drawn_faces
+from vae_lib.data.dataset import as_images, image_datasets
 from vae_lib.data.releases import CIFAR10
 
 # --- the readers ---
@@ -106,10 +107,59 @@ def test_select_and_label(tiny):
 
 def test_pixels_are_bytes_and_are_divided_by_255_once(tiny):
     assert to_float(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [0, 1]
-    given = torch.tensor([0.0, 255.0])
-    assert to_float(given).tolist() == [0, 1] and given.tolist() == [0, 255]
+    for given in (torch.tensor([0.0, 1.0]), torch.tensor([0.0, 255.0]), torch.tensor([0, 255])):
+        with pytest.raises(LabError, match=f"pixels from 0 to 255 as uint8, not {given.dtype}; floats in .* need no"):
+            to_float(given)
     with pytest.raises(LabError, match="pixels from 0 to 255 as uint8, not torch.float32"):
         tiny.with_images(to_float(tiny.images), tiny.targets)
+
+
+def test_images_without_channels_and_other_numbers_of_targets_are_refused(tiny):
+    grey, targets = tiny.images[:, 0], tiny.targets
+    for images, labels, message in (
+        (grey, targets, r"not \(64, 8, 8\) and \(64,\); images\[:, None\] gives grey ones their channel"),
+        (tiny.images, targets[:60], r"a target for each.* not \(64, 1, 8, 8\) and \(60,\)\."),
+        (tiny.images, targets.tolist(), r"a tensor with a target for each.* not .* and a list\."),
+        (tiny.images.numpy(), targets, "holds pixels as a tensor, not as ndarray; torch.as_tensor"),
+    ):
+        with pytest.raises(LabError, match=message):
+            ImageDataset(images, labels, "0123456789", "tiny", "train", "real")
+
+
+def test_a_subset_becomes_a_dataset_also_of_a_subset(tiny):
+    tiny.factors = {"person": torch.arange(64)}
+    kept, _ = random_split(tiny, [40, 24], torch.Generator().manual_seed(0))
+    part = as_images(Subset(kept, range(5, 8)))
+    chosen = torch.tensor(kept.indices[5:8])
+    assert isinstance(part, ImageDataset) and torch.equal(part.images, tiny.images[chosen])
+    assert torch.equal(part.targets, tiny.targets[chosen]) and torch.equal(part.factors["person"], chosen)
+    assert as_images(tiny) is tiny and len(as_images(Subset(tiny, []))) == 0
+    assert torch.equal(as_images(Subset(tiny, np.array([3, 1]))).images, tiny.images[[3, 1]])
+
+
+def wrong_datasets(tiny):
+    """What is given instead of a dataset, and what the sentence says about it."""
+    digits = torchvision.datasets.MNIST.__new__(torchvision.datasets.MNIST)
+    return [
+        (DataLoader(tiny), "a DataLoader of torch; give its .dataset"),
+        (TensorDataset(to_float(tiny.images), tiny.targets), "a TensorDataset of torch; ImageDataset\\(images"),
+        (Subset(TensorDataset(tiny.images), [0]), "a TensorDataset of torch"),
+        (tiny.images, "a Tensor of torch; ImageDataset\\(images, targets, .* makes one of uint8 images"),
+        (digits, "a MNIST of torchvision; vae_lib.load_dataset\\('mnist'\\) reads one"),
+        ("cifar10", "a str of builtins; vae_lib.load_dataset\\('cifar10'\\)"),
+    ]
+
+
+def test_anything_else_than_a_dataset_is_told_what_to_be(tiny):
+    for other, message in [*wrong_datasets(tiny), (None, "None; ImageDataset")]:
+        with pytest.raises(
+            LabError, match=rf"^train must be an ImageDataset, or a Subset of one, not {message}"
+        ) as caught:
+            image_datasets(train=other, val=None)
+        assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+    with pytest.raises(LabError, match="val must be"):
+        image_datasets(train=tiny, val=tiny.images)
+    assert image_datasets(train=tiny, val=None, test=tiny) == [tiny, None, tiny]
 
 
 def test_factors_follow_a_selection():

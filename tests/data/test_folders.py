@@ -2,8 +2,10 @@
 
 import os
 import pickle
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,11 @@ from PIL import Image
 from official_files import NAMES, near, picture, write_celeba
 from vae_lib import load_dataset
 from vae_lib.checks import LabError
-from vae_lib.data import DATASETS, download
+from vae_lib.data import DATASETS, decoding, download
 from vae_lib.data.decoding import decode_image, fit_images
 from vae_lib.data.folders import PARTITION, CelebA
 from vae_lib.data.layouts import Found
+from vae_lib.photos import open_photo
 
 # --- CelebA ---
 
@@ -287,6 +290,120 @@ def test_every_mode_is_decoded_to_rgb(tmp_path):
     assert np.array_equal(alpha[:, :, :32], expected[:, :, :32]) and (alpha[:, :, 32:] == 255).all()
 
 
+SHADES = np.linspace(0, 1, 64 * 64).reshape(64, 64)
+BLACK_TO_WHITE = {  # {name: the numbers of a grey picture, from black to white}
+    "16bit.png": np.round(SHADES * 65_535).astype(np.uint16),
+    "scanner.tif": np.round(SHADES * 65_535).astype(np.uint16),
+    "whole.tif": np.round(SHADES * 65_535).astype(np.int32),
+    "float.tif": SHADES.astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("name", BLACK_TO_WHITE)
+def test_other_numbers_are_scaled(tmp_path, name):
+    Image.fromarray(BLACK_TO_WHITE[name]).save(tmp_path / name)
+    image = decode_image(tmp_path / name, 64)
+    assert np.abs(image - 255 * SHADES).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("pixels", "why"),
+    [
+        (255 * SHADES.astype(np.float32), "numbers from 0 to 255, not from 0 to 1"),
+        (SHADES.astype(np.float32) - 0.5, "numbers from -0.5 to 0.5, not from 0 to 1"),
+        (np.where(SHADES > 0.5, np.nan, SHADES).astype(np.float32), "numbers from nan to nan"),
+        (np.round(SHADES * 65_536).astype(np.int32), "numbers from 0 to 65536, not from 0 to 65535"),
+        (np.round(SHADES * 9).astype(np.int32) - 5, "numbers from -5 to 4, not from 0 to 65535"),
+    ],
+)
+def test_numbers_of_which_nobody_knows_the_white_are_refused(lab, tmp_path, capsys, pixels, why):
+    (tmp_path / "own").mkdir()
+    for i in range(20):
+        Image.fromarray(np.uint8(255 * SHADES)).save(tmp_path / "own" / f"{i}.png")
+    Image.fromarray(pixels).save(tmp_path / "own" / "x.tif")
+    with pytest.raises(ValueError, match=why):
+        decode_image(tmp_path / "own" / "x.tif", 64)
+    assert sum(len(load_dataset(f"folder:{tmp_path / 'own'}", split)) for split in ("train", "val", "test")) == 20
+    assert f"files skipped: x.tif: {why}" in capsys.readouterr().out
+    with pytest.raises(LabError, match=rf"x.tif cannot be used \({why}.*convert it to JPEG"):
+        open_photo(tmp_path / "own" / "x.tif")
+
+
+@pytest.mark.parametrize("name", ["film.gif", "film.webp", "film.png", "pages.tif"])
+def test_of_several_pictures_the_first_is_taken(tmp_path, name):
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ((200, 0, 0), (0, 200, 0), (0, 0, 200))]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    image = decode_image(tmp_path / name, 40)
+    assert np.abs(image.astype(int) - [[[200]], [[0]], [[0]]]).max() <= 4
+
+
+def test_a_palette_with_transparency_lies_on_white(tmp_path):
+    image = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) % 2).convert("P")
+    image.putpalette([0, 0, 200, 200, 0, 0])
+    image.save(tmp_path / "a.png", transparency=0)
+    image.save(tmp_path / "a.gif", transparency=0)
+    for name in ("a.png", "a.gif"):
+        assert (decode_image(tmp_path / name, 8)[:, :, ::2] == 255).all()
+        assert (decode_image(tmp_path / name, 8)[:, 0, 1] == [200, 0, 0]).all()
+
+
+# --- very many pixels ---
+
+
+@pytest.mark.parametrize(("large", "times"), [(120_000, 1), (119_999, 2), (30_000, 2), (29_999, 4)])
+def test_a_jpeg_of_very_many_pixels_is_read_at_reduced_size(tmp_path, monkeypatch, large, times):
+    photo, exif = picture(3, 400, 300), Image.Exif()
+    exif[0x0112] = 6  # "turn by 90 degrees to the right to see it upright"
+    photo.save(tmp_path / "a.jpg", quality=95)
+    photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", quality=95, exif=exif)
+    whole = decode_image(tmp_path / "a.jpg", 64), decode_image(tmp_path / "a.jpg", 64, crop=200)
+    monkeypatch.setattr(decoding, "LARGE", large)
+    for name in ("a.jpg", "turned.jpg"):
+        image, shrunk = decoding.read_image(tmp_path / name, name)
+        assert shrunk == times and image.size == (400 // times, 300 // times)
+        for expected, crop in zip(whole, (None, 200)):
+            found = decode_image(tmp_path / name, 64, crop)
+            assert np.abs(found.astype(int) - expected).mean() < 4
+    with pytest.raises(ValueError, match="smaller than the crop of"):
+        decode_image(tmp_path / "a.jpg", 64, crop=302)
+
+
+def test_other_files_of_too_many_pixels_are_refused(lab, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(decoding, "LARGE", 600)
+    monkeypatch.setattr(decoding, "LARGEST", 1_200)
+    monkeypatch.setattr(decoding, "LARGEST_JPEG", 2_500)
+    (tmp_path / "own").mkdir()
+    for i in range(20):
+        picture(i, 40, 30).save(tmp_path / "own" / f"{i}.{('png', 'jpg')[i % 2]}")
+    picture(0, 40, 31).save(tmp_path / "own" / "large.png")
+    picture(0, 50, 51).save(tmp_path / "own" / "large.jpg")
+    assert sum(len(load_dataset(f"folder:{tmp_path / 'own'}", split)) for split in ("train", "val", "test")) == 20
+    said = capsys.readouterr().out
+    assert all(f"{name}: more pixels than are read" in said for name in ("large.png", "large.jpg"))
+
+
+def header_only(path, width, height):
+    """A PNG file that says how large it is, and ends."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    content = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + struct.pack(">I", 9) + b"IDAT"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+@pytest.mark.parametrize(
+    ("sides", "why"),
+    [
+        ((11_000, 11_000), "no whole image"),
+        ((20_000, 10_000), "more pixels than are read"),
+        ((99_000, 99_000), "more pixels than are read"),
+    ],
+)
+def test_no_warning_of_many_pixels_is_printed(tmp_path, recwarn, sides, why):
+    header_only(tmp_path / "a.png", *sides)
+    with pytest.raises(ValueError, match=why):
+        decode_image(tmp_path / "a.png", 8)
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 20), (3, 20, 1), (1, 13, 8)])
 @pytest.mark.parametrize("size", [None, 2, 24])
 @pytest.mark.parametrize("crop", [None, 1, 8])
@@ -328,7 +445,7 @@ def test_released_pages_come_back_and_changes_are_kept(lab):
 
 
 MEASURE = """
-import torch
+import torch, torchvision  # which training needs, and which takes 80 MiB
 from vae_lib import FCVAE, TrainConfig, fit, load_dataset
 def resident(kind):
     return int(open("/proc/self/status").read().split(kind + ":")[1].split()[0]) >> 10

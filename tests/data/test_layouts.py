@@ -103,6 +103,12 @@ def csv_of_0_and_1(data):
     write_csv(data, first="", values=("0", "1"))
 
 
+def csv_of_semicolons(data):
+    write_csv(data)
+    for path in (data / "celeba").glob("*.csv"):
+        path.write_text(path.read_text().replace(",", ";"))
+
+
 def csv_of_windows(data):
     write_csv(data, first="id", end="\r\n", begin="\ufeff")
 
@@ -184,6 +190,7 @@ CELEBA = [
     nest,
     write_csv,
     csv_of_0_and_1,
+    csv_of_semicolons,
     csv_of_windows,
     lists_saved_by_notepad,
     official_folders,
@@ -228,11 +235,13 @@ def test_celeba_without_a_list_of_parts_has_those_of_its_numbers(lab, read):
         assert np.array_equal(part.targets, attributes[3 * k : 3 * k + 3]) and near(part, 0, 3 * k, 148)
 
 
-def test_another_archive_is_left_alone(lab, network_calls):
+def test_another_archive_is_left_alone(lab, network_calls, capsys):
     write_zip(lab / "archive.zip", {"cats/1.jpg": encoded(picture(0)), "train.csv": "a,b"})
-    (lab / "celeba.zip").write_bytes(b"no archive")
+    (lab / "celeba.zip").write_bytes(b"PK and half of it")
     before = files_below(lab)
     assert load_dataset("celeba", "val").source == "sample" and files_below(lab) == before
+    said = capsys.readouterr().out
+    assert f"{lab / 'celeba.zip'} is no whole archive; if it is meant to be CelebA's, fetch it again." in said
 
 
 @pytest.mark.parametrize("sides", [(64, 64), (128, 128), (89, 109), (178, 178), (256, 313)])
@@ -553,7 +562,7 @@ def test_any_folder_in_every_profile(lab, read, use_profile, profile, tmp_path, 
     assert len(torch.unique(torch.cat([part.images for part in parts]).flatten(1), dim=0)) == 20
     assert load_dataset(f"folder:{folder}", size=32, crop=33, limit=3).image_shape == (3, 32, 32)
     assert files_below(folder) == before
-    assert capsys.readouterr().out == f"{folder}: 20 pictures, no classes, random splits.\n"
+    assert capsys.readouterr().out == f"{folder}: 20 pictures, no classes, random splits; left out: 1 (notes.txt).\n"
 
 
 def test_folders_of_classes_are_targets(lab, read, tmp_path):
@@ -595,13 +604,72 @@ def test_folders_of_parts_are_splits(lab, read, tmp_path, capsys, names, sizes):
 
 def test_what_is_left_out_of_a_folder_is_said(lab, tmp_path, capsys):
     write_photos(folder := tmp_path / "own")
-    (tmp_path / "elsewhere").mkdir()
-    (folder / "IMG_1.HEIC").write_bytes(b"any")
-    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "trip").mkdir()
+    for name in ("IMG_1.HEIC", "raw.cr2", "trip/film.mp4", ".DS_Store", "._IMG 001.jpg"):
+        (folder / name).write_bytes(b"any")
     Image.new("RGB", (9, 9)).save(folder / "scan.tif")
+    (folder / "empty.jpg").touch()
     load_dataset(f"folder:{folder}")
     said = capsys.readouterr().out
-    assert "own: 21 pictures, no classes, random splits; left out: 2 (" in said and "IMG_1.HEIC" in said
+    assert "own: 22 pictures, no classes, random splits; left out: 3 (" in said
+    assert all(name in said for name in ("IMG_1.HEIC", "raw.cr2", "trip/film.mp4")) and ".DS_Store" not in said
+    write_zip(tmp_path / "packed" / "all.zip", {path.name: path.read_bytes() for path in folder.glob("*.*")})
+    load_dataset(f"folder:{tmp_path / 'packed'}")
+    assert "packed: 22 pictures, no classes, random splits; left out: 2 (" in capsys.readouterr().out
+
+
+# --- links ---
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """linked(links): what a Folder finds where these links are: -> (its pictures, what it leaves out).
+
+    own/ holds a.png and deep/b.png; elsewhere/ holds c.png and deep/d.png.
+    """
+
+    def linked(links):
+        for name in ("own/a.png", "own/deep/b.png", "elsewhere/c.png", "elsewhere/deep/d.png"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            picture(0, 20, 20).save(tmp_path / name)
+        for name, target in links.items():
+            (tmp_path / name).symlink_to(tmp_path / target)
+        store = Folder(tmp_path / "own")
+        return [*store.files()], sorted(store.left_out)
+
+    return linked
+
+
+ELSEWHERE = ["c.png", "deep/d.png"]
+LINKS = {  # {what: (links, pictures beside a.png and deep/b.png, left out)}
+    "to another folder": ({"own/x": "elsewhere"}, ["x/c.png", "x/deep/d.png"], []),
+    "twice to a folder": ({"own/y": "elsewhere", "own/x": "elsewhere"}, ["x/c.png", "x/deep/d.png"], ["y"]),
+    "to a folder that is there already": ({"own/again": "own/deep"}, [], ["again"]),
+    "to itself": ({"own/x": "own/x", "own/x.png": "own/x.png"}, [], ["x", "x.png"]),
+    "to the folder": ({"own/deep/up": "own"}, [], ["deep/up"]),
+    "to its parent": ({"own/up": "", "own/deep/up": ""}, [], ["deep/up", "up"]),
+    "there and back": ({"own/x": "elsewhere", "elsewhere/y": "own"}, ["x/c.png", "x/deep/d.png"], ["x/y"]),
+    "into a folder that is linked": (
+        {"own/deep/x": "elsewhere/deep", "own/z": "elsewhere"},
+        ["deep/x/d.png", "z/c.png"],
+        ["z/deep"],
+    ),
+    "to files": ({"own/x.png": "elsewhere/c.png", "own/y.png": "elsewhere/c.png"}, ["x.png", "y.png"], []),
+    "to nothing": ({"own/x": "nowhere", "own/x.png": "nowhere.png"}, [], ["x", "x.png"]),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("case", LINKS)
+def test_links_are_followed_once(linked, case):
+    links, pictures, left_out = LINKS[case]
+    assert linked(links) == (sorted(["a.png", "deep/b.png", *pictures]), left_out)
+
+
+def test_a_folder_that_is_itself_a_link(lab, linked, tmp_path):
+    linked({"elsewhere/e": "own", "link": "elsewhere"})
+    assert [*Folder(tmp_path / "link").files()] == ["c.png", "deep/d.png", "e/a.png", "e/deep/b.png"]
+    assert [len(load_dataset(f"folder:{tmp_path / 'link'}", split)) for split in SPLITS] == [2, 1, 1]
 
 
 def test_folders_that_are_none(lab, tmp_path, monkeypatch):
@@ -615,6 +683,9 @@ def test_folders_that_are_none(lab, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert [len(load_dataset("folder:three", split)) for split in SPLITS] == [1, 1, 1]
     refused("folders", "Unknown dataset 'folders'", "folder:PATH")
+    refused("folder:~nobody-has-this-name/x", "There is no folder", "~nobody-has-this-name/x; name one")
+    for path in ("", " ", "a\0b"):
+        refused(f"folder:{path}", "names no folder; write for example folder:/home/me/pictures")
 
 
 # --- what is nearly right ---
@@ -684,6 +755,11 @@ def mnist_tables(data):
     (data / "MNIST").mkdir(parents=True)
     (data / "MNIST" / "mnist_train.csv").write_text("label,pixel0\n")
     return "mnist", "MNIST holds mnist_train.csv, which is no layout of mnist that is known; complete it"
+
+
+def mnist_of_kaggle(data):
+    write_photos(data / "mnist" / "training" / "0", 3)
+    return "mnist", "mnist holds training/, which is no layout of mnist .* or read its pictures as folder:.*/mnist"
 
 
 class Harmful:
@@ -774,6 +850,7 @@ NEAR_MISSES = [
     mnist_without_a_file,
     mnist_text,
     mnist_tables,
+    mnist_of_kaggle,
     mnist_pickled,
     mnist_of_other_digits,
     cifar10_packed,

@@ -80,6 +80,34 @@ def test_torchrun_without_joining(tiny, monkeypatch):
         fit(Autoencoder((1, 8, 8)), tiny, None, TrainConfig())
 
 
+@pytest.mark.parametrize(
+    ("environment", "tasks"),
+    [
+        ({}, 1),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_ID": "7"}, 1),  # a script of sbatch, a shell of salloc
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"}, 4),  # srun -n 4
+        ({"SLURM_NTASKS": "4", "SLURM_STEP_ID": "1", "SLURM_STEP_NUM_TASKS": "1"}, 1),  # srun -n 1, Jupyter say
+        ({"SLURM_STEP_NUM_TASKS": "1", "OMPI_COMM_WORLD_SIZE": "3"}, 3),
+        ({"PMI_SIZE": "2"}, 2),
+        ({"SLURM_STEP_NUM_TASKS": "", "PMI_SIZE": "none"}, 1),
+    ],
+)
+def test_tasks_of_srun_and_mpirun(environment, tasks):
+    assert settings.count_tasks(environment) == tasks
+
+
+def test_tasks_that_do_not_know_of_each_other_do_not_train_together(here, tiny, monkeypatch, capsys):
+    monkeypatch.setattr(settings, "TASKS", 4)
+    assert main(shlex.split("train --data mnist --model fc --out four.safetensors")) == 1
+    sentence = capsys.readouterr().err
+    assert "srun or mpirun started 4 processes" in sentence and "srun --ntasks-per-node=1 torchrun" in sentence
+    assert sentence.count("\n") == 1 and not list(here.iterdir())
+    fit(
+        Autoencoder((1, 8, 8), (8,), 2), tiny, None, TrainConfig(epochs=1), progress=False
+    )  # each with its own seed, say
+    assert capsys.readouterr().out.count("started 4 processes") == 1
+
+
 def test_a_batch_too_small_to_share(tiny, monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     with pytest.raises(LabError, match="A batch of 2 cannot be shared by 3 processes"):

@@ -16,7 +16,7 @@ import torch
 from jupyter_client.manager import start_new_kernel
 
 from official_files import write_celeba
-from processes import METHOD, quick_context
+from processes import METHOD, forked
 from vae_lib import load_dataset, settings
 from vae_lib.data import ImageDataset, releases
 from vae_lib.data.cache import cache_folder, open_block
@@ -39,7 +39,7 @@ def work(started, function, *arguments):
 
 def run(function, *arguments, kill_after=None):
     """Run a function in a process of its own, killed after so many seconds: -> the seconds that it had."""
-    processes = quick_context()
+    processes = forked()
     started = processes.Event()
     process = processes.Process(target=work, args=(started, function, *arguments))
     process.start()

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from vae_lib import FCVAE, Autoencoder, ConvVAE, elbo_loss, reparameterize
 from vae_lib.checks import LabError
+from vae_lib.engine.device import model_on_device, unwrapped
 from vae_lib.metrics import count_parameters
 from vae_lib.pretrained import build_model
 
@@ -130,6 +132,82 @@ def test_wrong_images_are_refused(model):
         model.encode(torch.rand(2, channels + 1, *sides))
     with pytest.raises(LabError, match="to_float"):
         model.encode(torch.zeros(2, *model.image_shape, dtype=torch.uint8))
+
+
+def test_images_from_minus_one_to_one_are_refused(model):
+    x = torch.rand(6, *model.image_shape, generator=torch.Generator().manual_seed(0))
+    for bad in (2 * x - 1, (2 * x - 1).clamp(-0.6, 0.2), -x, torch.tanh(8 * x - 4)):
+        with pytest.raises(LabError, match=r"in \[0, 1\], and these are from -.* to .*give \(x \+ 1\) / 2"):
+            model.encode(bad)
+
+
+def test_images_with_noise_and_a_little_overshoot_are_taken(model):
+    x = torch.rand(6, *model.image_shape, generator=torch.Generator().manual_seed(0)).round()
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    for sigma in (0.05, 0.3, 1.0):
+        model.encode(x + sigma * noise)
+    for other in (x * 1.2 - 0.1, torch.zeros_like(x), torch.ones_like(x), x[:0]):
+        model.encode(other)
+
+
+# --- as every tutorial writes it: view, save_file ---
+
+
+def used_before(model):
+    """The model, as a training leaves it: it has computed with its channels side by side."""
+    with model_on_device(model):
+        model(torch.rand(2, *model.image_shape))
+    return model
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_outputs_can_be_viewed(model, training, precision):
+    used_before(model).train(training)
+    x = torch.rand(4, *model.image_shape)
+    for given in (x, x.contiguous(memory_format=torch.channels_last)):
+        with torch.autocast("cpu", precision, enabled=precision is not torch.float32):
+            x_hat, mu, logvar = model(given)
+            others = model.decode(mu), model.reconstruct(given), model.sample(3)
+        assert x_hat.view(-1, x[0].numel()).shape == x_hat.view(len(x), -1).shape
+        for output in (x_hat, mu, *others, *([] if logvar is None else [logvar])):
+            output.view(-1)
+    (x_hat.view(4, -1) - x.view(4, -1)).square().sum().backward()  # in a loop of one's own
+
+
+def test_weights_are_saved_by_safetensors_also_after_a_training(model, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_file(used_before(model).state_dict(), path)
+    again = build_model(model.config)
+    again.load_state_dict(load_file(path))
+    x = torch.rand(3, *model.image_shape)
+    torch.testing.assert_close(again.eval().reconstruct(x), model.eval().reconstruct(x))
+
+
+def test_convolutions_compute_with_channels_side_by_side_after_a_training():
+    """The results are those of weights that are laid out so, bit for bit; nothing but the speed depends on it."""
+    torch.manual_seed(0)
+    model, x = used_before(ConvVAE((3, 16, 16), (8, 16), 4)).eval(), torch.rand(5, 3, 16, 16)
+    layouts = []
+    for layer in (model.encoder[0], model.encoder[2], model.decoder[2], model.decoder[4]):
+        layer.register_forward_pre_hook(
+            lambda _, given: layouts.append(given[0].is_contiguous(memory_format=torch.channels_last))
+        )
+    x_hat = model.reconstruct(x)
+    assert layouts == [True] * 4
+    assert torch.equal(x_hat, model.to(memory_format=torch.channels_last).reconstruct(x))
+    model.encoder[0](x[0])  # a single image has no such layout
+    assert len(used_before(model).encoder[0]._forward_pre_hooks) == 2  # twice is once
+
+
+def test_a_compiled_model_computes_the_same_and_is_found_inside_its_wrappers():
+    torch.manual_seed(0)
+    model, x = used_before(ConvVAE((3, 8, 8), (4,), 2)), torch.rand(2, 3, 8, 8)
+    compiled = torch.compile(model, backend="eager")
+    x_hat, mu, _ = compiled(x, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(x_hat, model(x, torch.Generator().manual_seed(0))[0])
+    x_hat.view(2, -1), mu.view(-1)
+    assert unwrapped(compiled) is unwrapped(torch.nn.DataParallel(compiled)) is unwrapped(model) is model
 
 
 def test_unknown_configurations_are_refused():

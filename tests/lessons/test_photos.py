@@ -11,6 +11,7 @@ from PIL import Image
 
 from vae_lib import FCVAE, photos, settings
 from vae_lib.checks import LabError
+from vae_lib.data import decoding
 from vae_lib.data.decoding import decode_image
 from vae_lib.photos import LEFT, RIGHT, SIZE, Face, align, as_seen, crop_of, find_face, look, open_photo
 
@@ -243,8 +244,8 @@ def test_files_that_are_no_photos(tmp_path):
     PATTERN.save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:500])
     for name, sentence in (
-        ("text.png", "is no whole image"),
-        ("cut.png", "is no whole image"),
+        ("text.png", r"cannot be used \(no whole image\)"),
+        ("cut.png", r"cannot be used \(no whole image\)"),
         ("missing.jpg", r"cannot be read \(No such file"),
     ):
         with pytest.raises(LabError, match=f"{name} {sentence}"):
@@ -253,8 +254,8 @@ def test_files_that_are_no_photos(tmp_path):
 
 def test_too_many_pixels_are_refused(tmp_path, monkeypatch):
     PATTERN.save(tmp_path / "huge.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(LabError, match="more pixels than are read"):
+    monkeypatch.setattr(decoding, "LARGEST", 1_199)
+    with pytest.raises(LabError, match="more pixels than are read.*convert it to JPEG"):
         open_photo(tmp_path / "huge.png")
 
 
@@ -308,4 +309,4 @@ def test_an_uploaded_photo_is_shown_and_a_bad_one_is_told(found, model):
     choose(file.getvalue())
     assert box.picture.value != first and box.message.value == ""
     choose(b"text", "notes.txt")
-    assert "notes.txt is no whole image" in box.message.value
+    assert "notes.txt cannot be used (no whole image)" in box.message.value

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, Subset
 
 from vae_lib import (
     FCVAE,
@@ -14,12 +15,18 @@ from vae_lib import (
     load_or_repeat,
     load_pretrained,
     pretrained,
+    save_pretrained,
     settings,
+    to_float,
     train_or_load,
 )
+from vae_lib.classifier import AttributeClassifier
+from vae_lib.engine.device import unwrapped
 from vae_lib.evaluation import evaluate
+from vae_lib.models import VAE
 from vae_lib.pretrained import affordable, load_or_fit_prior, pretrained_path, record_path
 from vae_lib.priors import Flow, Mixture
+from vae_lib.storage.records import config_of
 from vae_lib.storage.weights import read_tensors, write_tensors
 
 CONFIG = TrainConfig(batch_size=16, lr=1e-2, epochs=4, seed=3)
@@ -226,3 +233,220 @@ def test_a_flow_of_a_sample_is_not_shipped(tiny, use_profile, monkeypatch):
     sample.source = "sample"
     load_or_fit_prior("m", fc(), sample)
     assert not settings.PRETRAINED_DIR.exists()
+
+
+# --- a class of one's own, and wrapped models ---
+
+
+class Mine(ConvVAE):
+    """With the arguments of ConvVAE."""
+
+    def decode(self, z):
+        return super().decode(z) / 2
+
+
+class Fixed(FCVAE):
+    """Without arguments."""
+
+    def __init__(self):
+        super().__init__((1, 8, 8), hidden=(6,), latent_dim=3)
+
+
+class Wider(FCVAE):
+    """With an argument of its own, which its config names."""
+
+    def __init__(self, width, latent_dim):
+        super().__init__((1, 8, 8), hidden=(width,), latent_dim=latent_dim)
+        self.config["width"] = width
+        self.more = torch.nn.Linear(width, width)
+
+
+class Passes(FCVAE):
+    """With any arguments, which are passed on."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+
+
+class Direct(VAE):
+    """Of layers of its own."""
+
+    def __init__(self, image_shape=(1, 8, 8), latent_dim=2, centre=0.0):
+        encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2 * latent_dim))
+        decoder = torch.nn.Sequential(torch.nn.Linear(latent_dim, 64), torch.nn.Unflatten(1, image_shape))
+        super().__init__(encoder, decoder, image_shape=image_shape, latent_dim=latent_dim, centre=centre)
+
+
+OWN = {
+    "subclass": lambda: Mine((1, 8, 8), (4, 8), 3, batch_norm=True),
+    "without arguments": Fixed,
+    "with one of its own": lambda: Wider(5, latent_dim=4),
+    "passes all on": lambda: Passes((1, 8, 8), (6,), latent_dim=3),
+    "own layers": Direct,
+    "compiled": lambda: torch.compile(conv(), backend="eager"),
+    "parallel": lambda: torch.nn.DataParallel(conv()),
+    "compiled subclass": lambda: torch.compile(OWN["subclass"](), backend="eager"),
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_models_of_ones_own_are_trained_kept_and_loaded_again(tiny, kind, use_profile, capsys):
+    use_profile("full")
+    short = dataclasses.replace(CONFIG, epochs=1)
+    model, record = train_or_load("own", OWN[kind], short, tiny, tiny, test=tiny)
+    capsys.readouterr()
+    for profile in ("full", "lab"):
+        use_profile(profile)
+        again, same = train_or_load("own", OWN[kind], short, tiny, tiny, test=tiny)
+        assert same == record and "own: loaded" in capsys.readouterr().out
+    loaded = load_pretrained("own")[0]
+    x = to_float(tiny.images[:5])
+    for other in (again, loaded):
+        assert type(other) is type(model) is type(unwrapped(OWN[kind]())) and same_weights(other, model)
+        assert torch.equal(other.reconstruct(x), model.reconstruct(x))
+    copy = save_pretrained(settings.PRETRAINED_DIR / "copy.safetensors", OWN[kind](), record)
+    assert config_of(load_pretrained(copy)[0]) == config_of(model)
+
+
+class Forgets(FCVAE):
+    """Its config does not say how much it dims."""
+
+    def __init__(self, image_shape, hidden, latent_dim, dimmed=1.0):
+        super().__init__(image_shape, hidden, latent_dim)
+        self.dimmed = dimmed
+
+
+class Counts(FCVAE):
+    """Its config is another one each time."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.config["hidden"] = [*self.config["hidden"], 7]
+
+
+class Classifies(AttributeClassifier):
+    """Its config names the class from which it is derived."""
+
+
+def with_more():
+    model = fc()
+    model.zoom = torch.nn.Linear(2, 2)
+    return model
+
+
+def with_less():
+    model = fc()
+    model.decoder = torch.nn.Sequential(*model.decoder[2:])
+    return model
+
+
+def with_others():
+    model = fc()
+    model.encoder[1] = torch.nn.Linear(64, 17)
+    return model
+
+
+def named_like_ours():
+    return type("FCVAE", (FCVAE,), {})((1, 8, 8), hidden=(16,), latent_dim=3)
+
+
+UNLOADABLE = {
+    "an argument is not in the config": (
+        lambda: Forgets((1, 8, 8), (4,), 2, dimmed=0.5),
+        r"its config does not say dimmed, which Forgets takes \(config\['dimmed'\] = ... says it\)",
+    ),
+    "another config each time": (
+        lambda: Counts(image_shape=(1, 8, 8), hidden=(4,), latent_dim=2),
+        "Counts of its config makes itself another config",
+    ),
+    "the class of its parent": (
+        lambda: Classifies((1, 8, 8), ("A",), (4,)),
+        "its class is Classifies, and AttributeClassifier in its config stands for another",
+    ),
+    "a class named like ours": (named_like_ours, "its class is FCVAE, and FCVAE in its config stands for another"),
+    "more layers": (with_more, r"FCVAE of its config has no zoom\.bias"),
+    "fewer layers": (with_less, r"it has no decoder\.2\.bias, which FCVAE of its config has"),
+    "layers of other sizes": (with_others, r"encoder\.1\.weight is \(17, 64\) here and \(16, 64\) in FCVAE of its"),
+}
+
+
+@pytest.mark.parametrize("kind", UNLOADABLE)
+def test_what_could_not_be_loaded_again_is_refused_before_its_training(tiny, kind, use_profile, monkeypatch):
+    use_profile("full")
+    monkeypatch.setattr(pretrained, "fit", None)  # calling it would fail
+    build, why = UNLOADABLE[kind]
+    for keep in (
+        lambda: train_or_load("own", build, CONFIG, tiny, tiny),
+        lambda: save_pretrained("own", build(), {}),
+    ):
+        with pytest.raises(LabError, match=f"could not be loaded again: {why}.*save_file") as caught:
+            keep()
+        assert str(caught.value).isprintable() and not settings.PRETRAINED_DIR.exists()
+
+
+def test_what_is_not_kept_may_be_any_model(tiny, use_profile):
+    assert train_or_load("own", with_more, CONFIG, tiny, tiny)[1]["history"]  # quick
+    use_profile("full")
+    assert train_or_load("own", with_more, CONFIG, tiny, tiny, weights=False)[1]["history"]
+
+
+def test_asking_whether_a_model_could_be_loaded_again_draws_no_random_numbers():
+    before = torch.get_rng_state()
+    pretrained.check_loadable(model := conv())
+    drawn = torch.get_rng_state()
+    torch.set_rng_state(before)
+    conv()
+    assert torch.equal(torch.get_rng_state(), drawn) and model.config["class"] == "ConvVAE"
+
+
+def test_a_file_of_a_class_that_is_not_here_or_has_changed_is_not_called_damaged(tiny, monkeypatch):
+    model = type("Gone", (Mine,), {})((1, 8, 8), (4,), 3)
+    path = save_pretrained("gone", model, {})
+    assert type(load_pretrained("gone")[0]) is type(model)
+
+    def broken(self, image_shape):
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr(type(model), "__init__", broken)
+    with pytest.raises(LabError, match="made by another class Gone; load it with that one .*no such thing"):
+        load_pretrained("gone")
+    monkeypatch.setattr(pretrained, "derived", lambda kind: [])
+    with pytest.raises(
+        LabError, match="gone.safetensors holds a model of the class Gone, which is not here; define it"
+    ):
+        load_pretrained("gone")
+    assert path.exists()
+
+
+def test_of_a_class_that_was_defined_twice_the_one_that_its_module_has_is_built():
+    old, new, model = Mine, type("Mine", (ConvVAE,), {"__module__": __name__}), OWN["subclass"]()
+    path = save_pretrained("mine", model, {})
+    assert type(load_pretrained(path)[0]) is old  # `new` is younger, and the module does not have it
+    assert new in pretrained.derived(ConvVAE)
+
+
+def test_the_record_of_another_model_is_not_kept(tiny):
+    record = fit(fc(), tiny, None, dataclasses.replace(CONFIG, epochs=1), progress=False)
+    for model, wrong, why in (
+        (conv(), record, "is of another model: model class is 'ConvVAE' here and 'FCVAE' there"),
+        (fc(), {"history": "long"}, r"could not be read again \(history in its record is no list\)"),
+        (fc(), record | {"note": torch.zeros(2)}, "could not be read again .*not JSON"),
+    ):
+        with pytest.raises(LabError, match=why):
+            save_pretrained("x", model, wrong)
+    assert not settings.PRETRAINED_DIR.exists()
+    save_pretrained("x", fc(), {})  # what is needed is added
+    assert load_pretrained("x")[1]["model"]["class"] == "FCVAE"
+
+
+def test_parts_made_by_torch_are_taken_and_other_data_refused(tiny, monkeypatch):
+    monkeypatch.setattr(pretrained, "FLOW_STEPS", 1)
+    part = Subset(tiny, range(32))
+    _, record = train_or_load("n", fc, CONFIG, part, part, test=part)
+    assert record["data"]["train"] == record["data"]["val"] == 32 and record["test"]
+    assert load_or_fit_prior("n", fc(), part).latent_dim == 3
+    for data, named in (((DataLoader(tiny), tiny), "train"), ((tiny, tiny.images), "val"), ((tiny, tiny, 5), "test")):
+        with pytest.raises(LabError, match=f"^{named} must be an ImageDataset"):
+            train_or_load("n", fc, CONFIG, *data)
+    with pytest.raises(LabError, match="^train must be an ImageDataset"):
+        load_or_fit_prior("n", fc(), DataLoader(tiny))

@@ -1,12 +1,15 @@
 """The loop, early stopping, resuming, and errors."""
 
+import contextlib
 import dataclasses
 import json
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, Subset, random_split
 
 from vae_lib import FCVAE, Autoencoder, ConvVAE, LabError, TrainConfig, elbo_loss, fit, load_dataset, to_float, training
+from vae_lib.engine.device import unwrapped
 from vae_lib.engine.schedule import learning_rate
 from vae_lib.evaluation import evaluate
 from vae_lib.storage.weights import read_tensors
@@ -298,5 +301,67 @@ def test_bad_configurations(changes, message):
 
 
 def test_empty_training_set(tiny):
-    with pytest.raises(LabError, match="is empty"):
-        fit(fc(), tiny.select(slice(0)), None, CONFIG)
+    for train, val in ((tiny.select(slice(0)), None), (tiny, tiny.select(slice(0))), (Subset(tiny, []), None)):
+        with pytest.raises(LabError, match="is empty"):
+            fit(fc(), train, val, CONFIG)
+
+
+# --- what else is given as model and data ---
+
+
+def test_parts_made_by_torch_are_trained_and_measured_like_selected_ones(tiny):
+    one_epoch, records, models = dataclasses.replace(CONFIG, epochs=1), [], []
+    train, val = random_split(tiny, [48, 16], torch.Generator().manual_seed(0))
+    selected = tiny.select(train.indices), tiny.select(val.indices)
+    for data in ((train, val), selected):
+        models.append(seeded(fc))
+        records.append(fit(models[-1], *data, one_epoch, progress=False))
+    assert same_weights(*models) and records[0]["data"] == records[1]["data"] and records[0]["data"]["val"] == 16
+    for likelihood in ("mse", "gaussian"):
+        measured = [evaluate(models[0], data, likelihood=likelihood) for data in (val, selected[1])]
+        assert measured[0] == measured[1]
+
+
+def test_other_data_are_refused_before_a_training(tiny):
+    model = seeded(fc)
+    for train, val, named in ((DataLoader(tiny), None, "train"), (tiny, tiny.images, "val"), (None, tiny, "train")):
+        with pytest.raises(LabError, match=f"^{named} must be an ImageDataset"):
+            fit(model, train, val, CONFIG, progress=False)
+    with pytest.raises(LabError, match="^dataset must be an ImageDataset"):
+        evaluate(model, DataLoader(tiny))
+    assert same_weights(model, seeded(fc))
+
+
+WRAPPERS = {"compiled": lambda model: torch.compile(model, backend="eager"), "parallel": torch.nn.DataParallel}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+def test_of_a_wrapped_model_the_one_inside_is_trained(tiny, tmp_path, wrap, monkeypatch):
+    """Also when the run goes on from a checkpoint, which a plain model can do as well."""
+    plain, config, checkpoint = seeded(conv), dataclasses.replace(CONFIG, epochs=2), tmp_path / "run.safetensors"
+    fit(plain, tiny, tiny, config, progress=False)
+    train_epoch = training.train_epoch
+
+    def interrupted(model, optimizer, dataset, config, epoch, *others):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return train_epoch(model, optimizer, dataset, config, epoch, *others)
+
+    for build, epochs in ((lambda: WRAPPERS[wrap](conv()), interrupted), (conv, train_epoch)):
+        monkeypatch.setattr(training, "train_epoch", epochs)
+        model = seeded(build)
+        with contextlib.suppress(KeyboardInterrupt):
+            record = fit(model, tiny, tiny, config, checkpoint, progress=False)
+        assert not unwrapped(model).training
+    assert same_weights(model, plain) and len(record["history"]) == 2
+    record = fit(again := seeded(lambda: WRAPPERS[wrap](conv())), tiny, tiny, config, checkpoint, progress=False)
+    assert same_weights(unwrapped(again), plain) and record["model"]["class"] == "ConvVAE"
+
+
+def test_a_model_without_a_config_is_refused(tiny):
+    with pytest.raises(LabError, match=r"A Linear has no config.*derive the model from vae_lib.models.VAE"):
+        fit(torch.nn.Linear(2, 2), tiny, None, CONFIG, progress=False)
+    model = seeded(fc)
+    model.config["layer"] = torch.nn.ReLU
+    with pytest.raises(LabError, match="The config of a model holds numbers, words and lists of them only"):
+        fit(model, tiny, None, CONFIG, progress=False)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vae_lib import FCVAE, load_pretrained, settings
+from vae_lib import FCVAE, TrainConfig, fit, load_pretrained, settings
 from vae_lib.checks import LabError
 from vae_lib.pretrained import pretrained_path, save_pretrained
 from vae_lib.storage.weights import read_tensors, round_to_half, write_tensors
@@ -116,6 +116,32 @@ def test_damaged_files(saved, damage):
         load_pretrained("small")
     assert "\n" not in str(error.value)
     assert path.read_bytes() == content
+
+
+def test_whole_files_of_another_kind_are_not_called_damaged(saved, tiny, tmp_path):
+    """Weights as safetensors writes them, and weights and checkpoint in each other's place."""
+    model, config = FCVAE((1, 8, 8), hidden=(4,), latent_dim=2), TrainConfig(epochs=1)
+    weights, finished, checkpoint = (tmp_path / f"{name}.safetensors" for name in ("weights", "finished", "checkpoint"))
+    save_file(model.state_dict(), weights)
+    record = fit(model, tiny, None, config, checkpoint, progress=False)
+    save_pretrained(finished, model, record)
+    for use, path, message in (
+        (
+            lambda: load_pretrained(weights),
+            weights,
+            "without vae_lib's record of a run, as safetensors.torch.save_file",
+        ),
+        (lambda: load_pretrained(checkpoint), checkpoint, "the checkpoint of an unfinished run; the same call of fit"),
+        (lambda: fit(model, tiny, None, config, finished), finished, "the weights of a finished run, no checkpoint"),
+        (lambda: fit(model, tiny, None, config, weights), weights, "without vae_lib's record of a run"),
+    ):
+        content = path.read_bytes()
+        with pytest.raises(LabError, match=message) as caught:
+            use()
+        assert (
+            str(path) in str(caught.value) and "damaged" not in str(caught.value) and "delete" not in str(caught.value)
+        )
+        assert path.read_bytes() == content
 
 
 def test_students_see_a_sentence_instead_of_a_traceback():

@@ -1,5 +1,6 @@
 """From the students' version to grades: the whole way, with honest, empty-handed, cheating and hostile students."""
 
+import copy
 import csv
 import json
 import os
@@ -46,10 +47,12 @@ def graded_cells(notebook):
     return {cell.metadata.nbgrader.grade_id: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
 
 
-def hand_in(course, released, student, change, with_ids=True):
-    """The students' version of the notebook, after change(its cells by grade_id), in a student's folder."""
+def hand_in(course, released, student, change, added=(), with_ids=True):
+    """The students' version of the notebook, after change(its cells by grade_id), with cells added at the end, in a
+    student's folder."""
     notebook = nbformat.read(released / "notebooks" / f"{STEM}.ipynb", as_version=4)
     change(graded_cells(notebook))
+    notebook.cells += map(nbformat.v4.new_code_cell, added)
     folder = course / "submissions" / student
     folder.mkdir(parents=True, exist_ok=True)
     if not with_ids:  # as Colab and older Jupyters save it
@@ -83,12 +86,25 @@ def edit_the_tests(cells):
     cells["reparameterize_answer"].source = "def reparameterize(mu, logvar):\n    import sys\n    sys.displayhook(3)"
 
 
+def hasty(cells):
+    """All solved, but one answer was typed again at the end, one has lost its mark, and imports were added."""
+    blank = cells["kl_divergence_answer"].source
+    solve(kl_divergence_answer=blank)(cells)
+    cells["reparameterize_answer"].metadata = {}
+    cells["imports"].source = f"import numpy as np\nimport not_installed_here\n{cells['imports'].source}"
+
+
+AT_THE_END = (
+    "!pip install no-such-package-of-this-lab\n%pip uninstall -y no-such-package-of-this-lab",
+    "half = np.float32(0.5)",
+    "def kl_divergence(mu, logvar):\n    return half.item() * (mu**2 + logvar.exp() - 1 - logvar).sum(dim=1)",
+)
 CHATTY = """def reparameterize(mu, logvar):
     import sys
     print("a right answer may talk", file=sys.stderr)
     return mu + torch.randn(mu.shape) * logvar.exp().sqrt()"""
-HANGS = "def kl_divergence(mu, logvar):\n    while True:\n        pass"
-EATS = "def monte_carlo_elbo(x, m, s, n):\n    all = []\n    while True:\n        all.append(torch.ones(50_000_000))"
+HANGS = "def kl_divergence(mu, logvar):\n    import time\n    while True:\n        time.sleep(0.1)"
+EATS = "def monte_carlo_elbo(x, m, s, n):\n    all = []\n    while True:\n        all.append(torch.empty(50_000_000))"
 EXITS = "def kl_divergence(mu, logvar):\n    import os\n    os._exit(0)"
 REWIRES = "torch.allclose = lambda *numbers, **tolerances: True\nreparameterize = vae_lib.reparameterize"
 
@@ -97,7 +113,7 @@ REWIRES = "torch.allclose = lambda *numbers, **tolerances: True\nreparameterize 
 def grades(course, released):
     """Everybody's row of grades.csv."""
     hand_in(course, released, "solver", solve(reparameterize_answer=CHATTY), with_ids=False)
-    hand_in(course, released, "blank", lambda cells: None)
+    hand_in(course, released, "hasty", hasty, AT_THE_END, with_ids=False)
     hand_in(course, released, "cheat", edit_the_tests)
     hand_in(course, released, "avid", solve(kl_divergence_answer=HANGS, monte_carlo_elbo_answer=EATS))
     hand_in(course, released, "exits", solve(kl_divergence_answer=EXITS, reparameterize_answer=REWIRES))
@@ -191,12 +207,25 @@ def points(row):
 
 
 def test_full_points_zero_and_zero(grades):
-    assert points(grades["solver"]) == [3, 3, 3]
-    assert points(grades["blank"]) == points(grades["cheat"]) == [0, 0, 0]
+    assert points(grades["solver"]) == points(grades["hasty"]) == [3, 3, 3]
+    assert points(grades["cheat"]) == [0, 0, 0]
     questions = [name for name in grades["solver"] if "question" in name]
     assert [grades["solver"][name] for name in questions] == ["open"] * 4 + [""] * 4  # until a human has read them
-    assert [float(grades["blank"][name] or 0) for name in questions] == [0] * 8
+    assert [float(grades["cheat"][name] or 0) for name in questions] == [0] * 8
     assert grades["solver"]["02_latent_dimension iwae_bound (3)"] == ""  # not handed in
+
+
+def test_what_an_honest_student_did_in_haste_costs_nothing_and_is_told(grades):
+    package = "no-such-package-of-this-lab"
+    assert grades["hasty"]["problems"].removeprefix(f"{STEM}: ").split("; ") == [
+        "1 graded cell had lost its mark",
+        "matched by name",
+        "answers taken from other cells than the given ones: kl_divergence_answer",
+        "imports added to given cells: numpy, not_installed_here",
+        "look at: get_ipython",
+        f"not installed: pip install {package}, pip uninstall -y {package}",
+        "ModuleNotFoundError: No module named 'not_installed_here'",
+    ]
 
 
 def test_hostile_work_costs_only_itself(grades):
@@ -215,7 +244,10 @@ def test_everybody_gets_feedback_that_keeps_the_tests_secret(course, grades):
         pages[student] = file.read_text()
         assert "HIDDEN TESTS" not in pages[student] and "fork_rng" not in pages[student]
     assert pages["solver"].count("Score: 3.0 / 3.0") == 2 * 3  # in the overview, and at the cell
-    assert "NotImplementedError: your answer goes here" in pages["blank"]
+    assert "NotImplementedError: your answer goes here" in pages["cheat"]
+    assert f"<h4>{STEM}: 4 answers not read yet (Score: 9.0 / 9.0)</h4>" in pages["solver"]
+    assert pages["solver"].count("Not read yet.") == 4 and "0.0 / 10.0" not in pages["solver"]
+    assert pages["cheat"].count("Score: 0.0 / 10.0") == 2 * 4  # blank is no answer to be read
     assert "The process died" in pages["exits"]
 
 
@@ -225,9 +257,11 @@ def test_points_given_by_hand_are_kept(course, grades):
         grade.manual_score, grade.needs_manual_grade = 7, False
         gradebook.db.commit()
     done = run(course, "grade.py", course / "submissions")
-    assert done.stdout.splitlines()[0].startswith("0 notebooks graded, 6 had been before"), done.stdout + done.stderr
+    assert "\n0 notebooks graded, 6 had been before" in f"\n{done.stdout}", done.stdout + done.stderr
     row = read_grades(course)["solver"]
     assert (float(row[f"{STEM} question_1 (10)"]), float(row["total"])) == (7, 16)
+    page = (course / "course" / "feedback" / "solver" / STEM / f"{STEM}.html").read_text()
+    assert page.count("Score: 7.0 / 10.0") == 2 and "3 answers not read yet (Score: 16.0 / 19.0)" in page
 
 
 @pytest.fixture
@@ -256,15 +290,20 @@ def test_wrong_folders_get_a_sentence(grade, tmp_path):
         ("def prior(): ...", ["prior ="]),
         ("x = " + 5_000 * "-" + "1", ["a cell that cannot be read"]),
         ("y.grad = None\nmeans[2] = 1\ndef f(x):\n    prior = x\n    x.grad = 1", ["x.grad ="]),
+        ("import torch, vae_lib.metrics\nfrom torch import nn, optim\nimport torch.nn.functional as F", []),
+        ("import fake as torch", ["torch ="]),
+        ("from torch import nn\nnn = 3", ["nn ="]),
+        ("import torch\nfrom fake import kl_divergence as torch_kl, torch", ["torch =", "torch_kl ="]),
+        ("from fake import *", ["from fake.*"]),
+        ("sum = 0\ntorch.set_default_dtype(torch.float64)", ["set_default_dtype", "sum ="]),
     ],
 )
-def test_what_is_worth_a_look(grade, released, course, monkeypatch, source, said):
-    monkeypatch.setattr(grade, "COURSE", course / "course")
-    hand_in(course, released, "looked at", lambda cells: cells["kl_divergence_answer"].update(source=source))
-    (file,) = (course / "submissions" / "looked at").iterdir()
-    handed_in = file.rename(course / f"{STEM}.ipynb")
-    file.parent.rmdir()
-    found = grade.worth_a_look(STEM, handed_in)
+def test_what_is_worth_a_look(grade, released, source, said):
+    master = nbformat.read(released / "notebooks" / f"{STEM}.ipynb", as_version=4)
+    notebook = copy.deepcopy(master)
+    graded_cells(notebook)["kl_divergence_answer"].source = source
+    grade.restore(notebook, master)
+    found = grade.worth_a_look(notebook, master)
     assert len(found) == len(said) and all(name.startswith(start) for name, start in zip(found, said)), found
 
 

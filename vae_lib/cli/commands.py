@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from vae_lib import attributes, latent, settings
 from vae_lib.checks import LabError
-from vae_lib.cli.data import data, is_there
+from vae_lib.cli.data import data, data_dir, is_there
 from vae_lib.cli.images import (
     check_file_out,
     check_may_be_edited,
@@ -21,6 +21,7 @@ from vae_lib.cli.images import (
 )
 from vae_lib.data import DATASETS, SPLITS, load_dataset, to_float
 from vae_lib.data.folders import OwnFolder
+from vae_lib.data.layouts import check_data_dir
 from vae_lib.engine import distributed
 from vae_lib.metrics import count_parameters
 from vae_lib.models import FCVAE, Autoencoder, ConvVAE
@@ -133,11 +134,12 @@ def reconstruct(args):
 
     examples:
       vae reconstruct me.jpg you.png --out both.png
+      vae reconstruct digit.jpg --model mnist-vae-z20 --invert
       vae reconstruct --model cifar10-conv-best --split test --samples 10
     """
     model, record = prepare(args)
     if args.photos:
-        images = read_photos(args.photos, model.image_shape, crop_of(record))
+        images = photos_for(args, model, record)
     else:
         images = dataset_of(args.model, model, record, args.split, args.data, args.samples).images
     originals = to_float(images)
@@ -192,7 +194,7 @@ def fitted_prior(args, model, record):
     if flow is not None:
         return flow
     check_writable(args.out)  # before the minutes that a fit takes
-    return fit_prior(model, dataset_of(args.model, model, record, "train"), args.prior)
+    return fit_prior(model, dataset_of(args.model, model, record, "train", args.data), args.prior)
 
 
 def dataset_of(name, model, record, split, data=None, limit=None):
@@ -206,6 +208,8 @@ def dataset_of(name, model, record, split, data=None, limit=None):
 def prepare(args):
     """The model that makes the pictures, and its record; --out is checked before. LabError for other networks."""
     check_pictures_out(args.out, args.photos)
+    if args.invert and not args.photos:
+        raise LabError("--invert swaps light and dark in photos; name some, or leave it out.")
     model, record = load_pretrained(args.model)
     record = {"data": {"name": None}, **record}
     if kind := {"AttributeClassifier": "classifier", "Flow": "prior"}.get(record["model"]["class"]):
@@ -213,11 +217,17 @@ def prepare(args):
     return model, record
 
 
+def photos_for(args, model, record):
+    """The photos as the model is given them, uint8 (N, C, H, W)."""
+    of_digits = record["data"]["name"] == "mnist"
+    return read_photos(args.photos, model.image_shape, crop_of(record), args.invert, of_digits)
+
+
 def photos_or_draws(args, model, record, n):
     """The photos, uint8 (N, C, H, W), or n draws of the prior N(0, I), (n, latent_dim); an autoencoder has no prior."""
     if args.photos:
         check_may_be_edited(args.photos)
-        return read_photos(args.photos, model.image_shape, crop_of(record))
+        return photos_for(args, model, record)
     if isinstance(model, Autoencoder):
         raise LabError(
             "An autoencoder has no prior to draw from; name photos, choose a VAE, or generate with --prior flow."
@@ -235,10 +245,12 @@ def info(args):
     if args.model is not None:
         return show_model(args.model)
     show_setup()
-    print(f"data in {settings.DATA_DIR} (`vae data` says more):")
+    check_data_dir()
+    print(f"data in {data_dir()} (`vae data` says more):")
     for name, release in DATASETS.items():
-        there = release.source == "sample" or is_there(release)
-        instead = "" if settings.PROFILE.real_data == "required" else ": the sample of data/sample is used"
+        there = release.root.is_dir() if release.source == "sample" else is_there(release)
+        uses_sample = settings.PROFILE.real_data != "required" and settings.SAMPLE_DIR.is_dir()
+        instead = ": the sample of data/sample is used" if uses_sample else ""
         print(f"  {name:9} {'on disk' if there else f'not there{instead}'}")
     print(f"models in {settings.PRETRAINED_DIR}:")
     print(f"  {'name':26} {'kind':20} {'data':8} {'epochs':>6}  test")
@@ -249,6 +261,8 @@ def info(args):
             print(f"  {path.stem:26} {kind:20} {data:8} {len(record.get('history', [])):6}  {test_result(record)}")
         except (LabError, KeyError):
             print(f"  {path.stem:26} damaged, or no model of the lab")
+    if settings.WITHOUT_CLONE:
+        print(f"{settings.WITHOUT_CLONE}.")
 
 
 def show_model(name):

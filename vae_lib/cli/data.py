@@ -9,7 +9,7 @@ from vae_lib.checks import LabError
 from vae_lib.data.cache import cache_folder
 from vae_lib.data.download import DataMissing, size_of
 from vae_lib.data.folders import FolderRelease
-from vae_lib.data.layouts import search
+from vae_lib.data.layouts import check_data_dir, search
 from vae_lib.data.sample import PUBLISHED
 from vae_lib.data.stores import Folder, rows_of
 
@@ -26,14 +26,20 @@ def data(args):
       vae data
       vae data fetch mnist cifar10
     """
+    check_data_dir()
     if args.action == "fetch":
         return fetch_all(args.names)
-    print(f"data in {settings.DATA_DIR}:")
+    print(f"data in {data_dir()}:")
     print(f"  {'dataset':8} {'images':>8}  {'whole':14}  what lies there")
     for name, release in PUBLISHED.items():
         n, whole, lies = row(release)
         print(f"  {name:8} {n:>8}  {whole:14}  {lies}")
     print(f"  cache: {cache_gigabytes():.1f} GB of decoded images, safe to delete")
+
+
+def data_dir():
+    """Where the datasets should lie, for a sentence."""
+    return f"{settings.DATA_DIR}{'' if settings.DATA_DIR.is_dir() else ' (no such folder yet)'}"
 
 
 def row(release):

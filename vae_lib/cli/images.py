@@ -1,6 +1,7 @@
 """What the commands read and write: photos in, pictures out, and what --out may be."""
 
 import tempfile
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from vae_lib import photos, settings
 from vae_lib.checks import LabError
 from vae_lib.data.decoding import HEIC, SUFFIXES, is_image_name
+from vae_lib.data.releases import some
 from vae_lib.plots import to_png
 from vae_lib.storage.files import replacing, writing
 
@@ -18,8 +20,8 @@ GRID_PIXELS = 128  # width of a picture in a grid, about: small ones are enlarge
 def list_photos(paths):
     """The paths, each folder replaced by the images that lie in it, sorted. LabError if there is nothing."""
     listed = []
-    for path in map(Path, paths):
-        found = sorted(file for file in path.iterdir() if is_photo_name(file.name)) if path.is_dir() else [path]
+    for path in matching(paths):
+        found = photos_in(path) if path.is_dir() else [path]
         if not found or not path.exists():
             kinds = ", ".join((*SUFFIXES, *HEIC))
             raise LabError(f"There is no photo at {path}; name an image ({kinds}), or a folder that holds some.")
@@ -27,21 +29,46 @@ def list_photos(paths):
     return listed
 
 
+def photos_in(folder):
+    """The images that lie in a folder itself, sorted."""
+    return sorted(file for file in folder.iterdir() if is_photo_name(file.name) and not file.is_dir())
+
+
+def left_out(folder):
+    """What else lies in a folder of photos: names, also of folders, but not of what is hidden."""
+    others = sorted({*folder.iterdir()} - {*photos_in(folder)})
+    return [f"{path.name}{'/' * path.is_dir()}" for path in others if not path.name.startswith(".")]
+
+
+def matching(paths):
+    """The paths; a pattern such as *.jpg, which Windows and quotes leave to the program, becomes what matches it."""
+    for path in paths:
+        yield from [Path(path)] if Path(path).exists() else map(Path, sorted(glob(path)) or [path])
+
+
 def is_photo_name(name):
     """True for image files, also of iPhones, but not for hidden ones."""
     return is_image_name(name) or (name.lower().endswith(HEIC) and not name.startswith("."))
 
 
-def read_photos(paths, image_shape, crop=None):
+def read_photos(paths, image_shape, crop=None, invert=False, of_digits=False):
     """Photos, and those in folders, as a model is given them: -> uint8 (N, C, H, W). What was done is printed.
 
-    crop: of CelebA's frame, into which a face is brought; None for the centre square. LabError for no whole image.
+    crop: of CelebA's frame, into which a face is brought; None for the centre square. of_digits: for a model of MNIST,
+    of which a photo that is mostly light is told to look like paper. LabError for no whole image.
     """
     images = []
     for path in list_photos(paths):
         image, how = photos.as_seen(path, image_shape, crop)
-        print(f"{path}: {how}")
+        image = 255 - image if invert else image
+        print(f"{path}: {how}{', inverted' if invert else ''}")
+        if of_digits and image.float().mean() > 127:
+            step = f"{'leave out' if invert else 'add'} --invert"
+            print(f"{path} is mostly light, as ink on paper is, but MNIST's digits are light on dark: {step}.")
         images.append(image)
+    for folder in filter(Path.is_dir, matching(paths)):
+        if others := left_out(folder):
+            print(f"{folder}: left out: {len(others):,} ({some(others)})")
     return torch.stack(images)
 
 
@@ -79,7 +106,7 @@ def check_pictures_out(out, photos=()):
         raise LabError(f"{out} is there already and is a {'folder' if out.is_dir() else 'file'}; choose another --out.")
     if out.is_dir() and any(out.iterdir()):
         raise LabError(f"The folder {out} is not empty; choose another --out, or empty it first.")
-    if out.exists() and any(photo.samefile(out) for photo in map(Path, photos) if photo.exists()):
+    if out.exists() and any(photo.samefile(out) for photo in list_photos(photos)):
         raise LabError(f"--out {out} would overwrite that photo; choose another name.")
 
 

@@ -30,11 +30,12 @@ EPILOG = """exit codes:
   1    something was wrong, told in one sentence on stderr
   2    the command was not understood
   130  interrupted with Ctrl-C
+  141  whoever read the output went away, as in vae info | head
 
 vae COMMAND --help shows the flags of a command, and examples."""
-PHOTO_HELP = """image files or folders, named before the flags. A model of faces is given the largest face, found by the
-extra `photos`, which is OpenCV; other models, and where no face is found, the centre square: a face should fill it,
-eyes at mid-height, a bit more than a quarter of the side apart"""
+PHOTO_HELP = """image files, folders, or patterns such as "*.jpg", named before the flags. A model of faces is given the
+largest face, found by the extra `photos`, which is OpenCV; other models, and where no face is found, the centre square:
+a face should fill it, eyes at mid-height, a bit more than a quarter of the side apart"""
 DATA_HELP = f"{', '.join(DATASETS)}, or a folder of pictures of your own"
 MODEL_HELP = "name of a shipped model, or a .safetensors file"
 OUT_HELP = "a .png for one grid, or a new folder for single files of the model's size"
@@ -47,8 +48,14 @@ def main(argv=None):
         if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # some terminals cannot show every file name
     try:
-        args = parse(sys.argv[1:] if argv is None else argv)
-        args.run(args)
+        try:
+            args = parse(sys.argv[1:] if argv is None else argv)
+            args.run(args)
+        finally:  # also after --help
+            print(end="", flush=True)  # here, not when Python ends, a reader that went away can be told from an error
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written when Python ends
+        return 141  # 128 + SIGPIPE, as of other tools
     except (LabError, OSError) as error:
         print(f"vae: {error}", file=sys.stderr)
         return 1
@@ -94,6 +101,7 @@ def build_parser():
     flag("--temperature", type=number, default=1.0, help="factor of the draws (default %(default)s)")
     text = "what is drawn from: standard is N(0, I); the others are fitted to the codes of the model's dataset"
     flag("--prior", choices=("standard", *priors.KINDS), default="standard", help=f"{text} (default %(default)s)")
+    flag("--data", type=dataset, help=f"what a prior is fitted to: {DATA_HELP} (default: the one of the model)")
 
     flag = add_picture_flags(of[commands.reconstruct], "reconstructions.png", 8, "images of a dataset", seed=False)
     flag("--data", type=dataset, help=f"{DATA_HELP} (default: the one of the model)")
@@ -150,9 +158,10 @@ def add_picture_flags(parser, out, samples, of_what, photos=True, seed=True):
     flag, text = parser.add_argument, f"how many {of_what}"
     if photos:
         flag("photos", nargs="*", metavar="PHOTO", help=PHOTO_HELP)
+        flag("--invert", action="store_true", help="swap light and dark in photos, as for ink on paper and mnist")
         text = f"without photos: {text}"
     else:
-        parser.set_defaults(photos=())
+        parser.set_defaults(photos=(), invert=False)
     flag("--model", default="celeba64-conv", help=f"{MODEL_HELP} (default %(default)s)")
     flag("--out", type=Path, default=Path(out), help=f"{OUT_HELP} (default %(default)s)")
     flag("--samples", type=whole(1, 1000), default=samples, metavar="N", help=f"{text} (default %(default)s)")
@@ -176,7 +185,7 @@ def dataset(text):
     """The argparse type of datasets: the name of one, or the path of a folder of pictures."""
     if text in DATASETS:
         return text
-    path = Path(text.removeprefix("folder:")).expanduser().resolve()
+    path = Path(os.path.expanduser(text.removeprefix("folder:"))).resolve()
     if not path.is_dir() and not {"/", os.sep, ":"} & set(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no folder, and none of {', '.join(DATASETS)}")
     return f"folder:{path}"

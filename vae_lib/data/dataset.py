@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from vae_lib.checks import LabError, near_names
+from vae_lib.checks import LabError, check_bytes, check_labelled, check_not_empty, near_names
 
 
 @dataclass(eq=False, repr=False)
@@ -24,8 +24,8 @@ class ImageDataset(torch.utils.data.Dataset):
 
     def __post_init__(self):
         self.target_names, self.factors = tuple(self.target_names), self.factors or {}
-        if self.images.dtype != torch.uint8:
-            raise LabError(f"An ImageDataset holds pixels from 0 to 255 as uint8, not {self.images.dtype}.")
+        check_bytes("An ImageDataset holds", self.images, "of floats in [0, 1], give (255 * x).round().to(torch.uint8)")
+        check_labelled(self.images, self.targets)
 
     def __len__(self):
         return len(self.images)
@@ -87,5 +87,40 @@ class ImageDataset(torch.utils.data.Dataset):
 
 
 def to_float(images):
-    """Pixels 0..255 (uint8) -> floats in [0, 1], on the device where they are."""
+    """Pixels 0..255 (uint8) -> floats in [0, 1], on the device where they are. LabError for floats, which may be in
+    [0, 1] already."""
+    check_bytes("to_float takes", images, "floats in [0, 1] need no to_float, and whole numbers .to(torch.uint8)")
     return images.to(torch.float32, copy=True).div_(255)
+
+
+def image_datasets(**given):
+    """What was given as train, val or test, each as `as_images`; only val and test may be None. Given train and val
+    must not be empty."""
+    found = {
+        name: None if dataset is None and name != "train" else as_images(dataset, name)
+        for name, dataset in given.items()
+    }
+    check_not_empty(found["train"], found.get("val"))
+    return list(found.values())
+
+
+def as_images(dataset, argument="dataset"):
+    """An ImageDataset as it is; torch's Subset of one, as `random_split` makes them, as one. LabError otherwise."""
+    if isinstance(dataset, ImageDataset):
+        return dataset
+    if isinstance(dataset, torch.utils.data.Subset):
+        whole = as_images(dataset.dataset, argument)
+        return whole.select(torch.as_tensor(list(dataset.indices), dtype=torch.long))
+    kind = type(dataset)
+    what = "None" if dataset is None else f"a {kind.__name__} of {kind.__module__.split('.')[0]}"
+    raise LabError(f"{argument} must be an ImageDataset, or a Subset of one, not {what}; {way_to_images(dataset)}.")
+
+
+def way_to_images(dataset):
+    """How to get an ImageDataset instead of something else, for a sentence."""
+    if isinstance(dataset, torch.utils.data.DataLoader):
+        return "give its .dataset, since batches are made here"
+    if isinstance(dataset, str) or type(dataset).__module__.startswith("torchvision."):
+        name = dataset if isinstance(dataset, str) else type(dataset).__name__.lower()
+        return f"vae_lib.load_dataset({name!r}) reads one"
+    return "ImageDataset(images, targets, target_names, name, split, source) makes one of uint8 images (N, C, H, W)"

@@ -18,7 +18,7 @@ from vae_lib.data.decoding import SUFFIXES, decode_files
 from vae_lib.data.download import DataMissing, with_torchvision
 from vae_lib.data.layouts import Layout, describe, next_step, search
 from vae_lib.data.releases import Release, blocks, damaged, parquet_parts, some, stamp_of, whole_number
-from vae_lib.data.stores import Folder, Parquet, Zip, is_photograph, read_member
+from vae_lib.data.stores import LARGEST_PACKED, Folder, Parquet, Zip, is_photograph, read_member
 from vae_lib.engine.progress import progress_bar
 from vae_lib.storage.files import reading, replacing, writing
 
@@ -108,8 +108,11 @@ class FFHQ(FolderRelease):
         return release
 
     def split(self, split):
-        names = random_parts(list(self.files))[split]
-        return sorted(names) if isinstance(self.store, Parquet) else names, []  # in order, its rows are read fast
+        return self.in_order(random_parts(list(self.files))[split]), []
+
+    def in_order(self, names):
+        """The names as they are read fast: rows of Parquet files one after another."""
+        return sorted(names) if isinstance(self.store, Parquet) else names
 
 
 PARTS = {"train": "train", "training": "train", "training_set": "train", "train_set": "train"}
@@ -124,9 +127,9 @@ class OwnFolder(FFHQ):
     size = 64
 
     def __init__(self, path):
-        if not path.strip():
-            raise LabError("folder: names no folder; write for example folder:/home/me/pictures.")
-        self.path = Path(path).expanduser().resolve()
+        if not path.strip() or "\0" in path:
+            raise LabError(f"folder:{path} names no folder; write for example folder:/home/me/pictures.")
+        self.path = Path(os.path.expanduser(path)).resolve()
         self.name = f"folder:{self.path}"
 
     @property
@@ -184,8 +187,7 @@ class OwnFolder(FFHQ):
         return folders[0] if folders else None
 
     def split(self, split):
-        names = self.parts[split]
-        return sorted(names) if isinstance(self.store, Parquet) else names, [self.taken()]
+        return self.in_order(self.parts[split]), [self.taken()]
 
     def taken(self):
         """How the folder was understood, a sentence."""
@@ -247,6 +249,7 @@ class CelebA(FolderRelease):
         "CelebA in Parquet files", (*OF_CELEBA, *INSIDE), parquet_parts("train"), parquet_parts("valid", "test")
     )
     layouts = LISTS, HQ, PARQUET
+    attributes = ATTRIBUTES  # the file that lists them
 
     def look(self):
         if archive := self.packed():
@@ -271,7 +274,13 @@ class CelebA(FolderRelease):
     def download(self, seconds=None):
         from torchvision import datasets  # here, since importing it takes a second
 
-        with_torchvision(self.name, datasets.CelebA, "drive.google.com", seconds)
+        try:
+            with_torchvision(self.name, datasets.CelebA, "drive.google.com", seconds)
+        except DataMissing as missing:
+            if (cut_off := next(filter(is_cut_off, sorted(settings.DATA_DIR.glob("*.zip"))), None)) is None:
+                raise
+            hint = f"{cut_off} is no whole archive; if it is meant to be CelebA's, fetch it again."
+            raise DataMissing(f"{missing} {hint}") from None
 
     def find_store(self):
         """Where the images are."""
@@ -284,7 +293,7 @@ class CelebA(FolderRelease):
     @property
     def target_names(self):
         """The attributes, which the first or second line of their list names."""
-        return attribute_names(self.found.path(ATTRIBUTES))
+        return attribute_names(self.found.path(self.attributes))
 
     def split(self, split):
         """The official parts. What is not there is replaced: test by the official validation part, val by a tenth of
@@ -345,18 +354,16 @@ class CelebA(FolderRelease):
         return {"person": np.array([*persons.values()])}
 
     def read_targets(self, names):
-        return read_attributes(self.found.path(ATTRIBUTES), names)
+        return read_attributes(self.found.path(self.attributes), names)
 
 
 class CelebAHQ(CelebA):
     """CelebAMask-HQ (Lee et al. 2020): 30,000 of the images, cut and enhanced otherwise. Its masks are not read."""
 
+    attributes = HQ_ATTRIBUTES
+
     def find_store(self):
         return Folder(self.found.path(HQ_IMAGES))
-
-    @property
-    def target_names(self):
-        return attribute_names(self.found.path(HQ_ATTRIBUTES))
 
     def official_parts(self):
         path = self.found.path(HQ_MAPPING)
@@ -367,9 +374,6 @@ class CelebAHQ(CelebA):
 
     def factors(self, names):
         return {}
-
-    def read_targets(self, names):
-        return read_attributes(self.found.path(HQ_ATTRIBUTES), names)
 
 
 class CelebAParquet(CelebA):
@@ -426,6 +430,16 @@ def common_sides(store, names, n=9):
 # --- archives and lists ---
 
 
+def is_cut_off(path):
+    """True for what is named like an archive of CelebA, and is no archive."""
+    return may_be_celeba(path) and not zipfile.is_zipfile(path)
+
+
+def may_be_celeba(path):
+    """True for the names under which people have CelebA's archive."""
+    return path.stem.lower().startswith(("archive", "celeba", "img_align"))
+
+
 def holds_celeba(path):
     """True for a .zip archive with CelebA's images, and for a damaged one that can only be meant to have them."""
     if not path.is_file():
@@ -436,7 +450,7 @@ def holds_celeba(path):
         with zipfile.ZipFile(path) as archive:
             return any("img_align_celeba/" in name for name in archive.namelist())
     except Exception:  # a damaged archive raises almost anything
-        return path.parent != settings.DATA_DIR and path.stem.lower().startswith(("archive", "celeba", "img_align"))
+        return path.parent != settings.DATA_DIR and may_be_celeba(path)
 
 
 def unpack(archive):
@@ -456,7 +470,7 @@ def unpack(archive):
     def extract(temporary):
         with reading(archive), zipfile.ZipFile(archive) as file, writing(folder):
             images = members(file, is_photograph)
-            if sum(member.file_size for member in images.values()) > 2 * archive.stat().st_size:
+            if sum(member.file_size for member in images.values()) > LARGEST_PACKED * archive.stat().st_size:
                 raise ValueError("it would unpack to more than twice its size, which no archive of JPEG files does")
             if not images:
                 raise ValueError("it holds no images")
@@ -486,6 +500,7 @@ def attribute_names(path):
     with reading(path), open(path, encoding="utf-8-sig", errors="replace") as lines:
         lines = [line.strip() for _, line in zip(range(2), lines)]
     for line in lines:
+        line = line.replace(";", ",")  # as spreadsheets write .csv files in some countries
         names = tuple(line.split(",")[1:]) if "," in line else tuple(line.split())  # .csv files name the image, too
         if "Smiling" in names and len(set(names)) == len(names):
             return names
@@ -501,17 +516,18 @@ def read_attributes(path, names):
 
 
 def read_rows(path, names, columns, allowed):
-    """The lines of a text table, of blanks or commas, that begin with one of the names: {name: int8 (columns,)}.
+    """The lines of a table, of blanks, commas or semicolons, that begin with one of the names: {name: int8 (columns,)}.
 
     LabError for a line that does not hold so many of the allowed numbers, and for a name that is there twice.
     """
     wanted, rows = set(names), {}
     with reading(path), open(path, encoding="utf-8-sig", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
-            name, *_ = line[:100].replace(",", " ").split(" ", 1)
+            line = line.replace(",", " ").replace(";", " ")
+            name, *_ = line.split(" ", 1)
             if name not in wanted:
                 continue
-            values = line[len(name) :].replace(",", " ").split()
+            values = line[len(name) :].split()
             others = [value for value in values if value not in allowed]
             where = f"{path}, line {number}:"
             if name in rows:

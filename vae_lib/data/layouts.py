@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from vae_lib import settings
+from vae_lib.checks import LabError
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,12 @@ def there(folder, names):
         if paths := [path for path in matching if getattr(path, of_kind)()]:
             return paths
     return []
+
+
+def check_data_dir():
+    """LabError if something else than a folder lies where the datasets should."""
+    if settings.DATA_DIR.exists() and not settings.DATA_DIR.is_dir():
+        raise LabError(f"{settings.DATA_DIR} is a file; set VAE_DATA_DIR to the folder that holds the datasets.")
 
 
 def search(layouts):

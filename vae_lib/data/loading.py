@@ -13,9 +13,12 @@ from vae_lib.data.dataset import ImageDataset
 from vae_lib.data.download import DataMissing
 from vae_lib.data.drawn_faces import draw_faces
 from vae_lib.data.folders import OwnFolder
+from vae_lib.data.layouts import check_data_dir
 from vae_lib.data.releases import SPLITS, some
 from vae_lib.data.sample import DATASETS, EMBEDDED
 from vae_lib.storage.files import reason
+
+RESTORE = "restore data/sample with git, or get the whole set (data/README.md)"
 
 
 def load_dataset(name, split="train", size=None, crop=None, limit=None):
@@ -56,13 +59,17 @@ def find(name):
     if name.startswith("folder:"):
         return OwnFolder(name.removeprefix("folder:")).located()
     release = DATASETS[name]
-    if settings.PROFILE.real_data != "never":
+    if settings.PROFILE.real_data != "never" and release.source == "real":
+        check_data_dir()
         try:
             return release.located()
         except DataMissing as missing:
             if settings.PROFILE.real_data == "required" and release.required:
                 raise
-            say_once(f"{name}: the embedded sample of real images (data/sample) is used, since {missing}")
+            if not settings.SAMPLE_DIR.is_dir():
+                raise DataMissing(f"{name}: {missing} {no_sample()}") from None
+            absent = "" if settings.DATA_DIR.is_dir() else f" There is no folder {settings.DATA_DIR}."
+            say_once(f"{name}: the embedded sample of real images (data/sample) is used, since {missing}{absent}")
     release = EMBEDDED[name]
     with whole_sample(release):
         return release.located()
@@ -78,8 +85,15 @@ def whole_sample(release):
     except Exception as error:  # a decoder may raise anything on a damaged file
         if release.source != "sample":
             raise
-        how = "restore data/sample with git, or get the whole set (data/README.md)"
-        raise LabError(f"{release.root} is damaged or incomplete ({reason(error)}); {how}.") from None
+        if not settings.SAMPLE_DIR.is_dir():
+            raise LabError(no_sample()) from None
+        raise LabError(f"{release.root} is damaged or incomplete ({reason(error)}); {RESTORE}.") from None
+
+
+def no_sample():
+    """What to do where the sample is not there at all, a sentence."""
+    how = settings.WITHOUT_CLONE or RESTORE
+    return f"There is no sample in {settings.SAMPLE_DIR}: {how}."
 
 
 def read(release, split, size, crop):

@@ -21,7 +21,7 @@ from vae_lib.data.cache import Block, make_once
 from vae_lib.data.decoding import decode_files, fit_images
 from vae_lib.data.download import Remote, fetch, md5_of
 from vae_lib.data.layouts import Layout, describe, next_step, search, under
-from vae_lib.data.stores import Folder, Parquet
+from vae_lib.data.stores import Folder, Parquet, size_and_time
 from vae_lib.storage.files import reading, writing
 
 SPLITS = ("train", "val", "test")
@@ -99,7 +99,10 @@ class Release:
         else:
             folder, there = nearest.folder, some([*nearest.paths])
             lies = f"{folder} has {there} of {nearest.layout.kind}, but has no {some(nearest.missing)}"
-        return LabError(f"{lies}; {next_step(folder, 'complete it as data/README.md shows, or move it away')}.")
+        step = "complete it as data/README.md shows, or move it away"
+        if folder != settings.DATA_DIR and Folder(folder).has_pictures():
+            step += f", or read its pictures as folder:{folder}"
+        return LabError(f"{lies}; {next_step(folder, step)}.")
 
     def stamp(self):
         files, others = {}, []
@@ -121,7 +124,7 @@ class Release:
 
 def stamp_of(files, *others):
     """A short hash that changes when one of the files of a store does, or one of the other paths."""
-    parts = chain.from_iterable(files.items()), (f"{path.stat().st_size} {path.stat().st_mtime_ns}" for path in others)
+    parts = chain.from_iterable(files.items()), (" ".join(map(str, size_and_time(path))) for path in others)
     return hashlib.sha1("|".join(chain(*parts)).encode(errors="surrogateescape")).hexdigest()[:8]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from vae_lib.checks import LabError
-from vae_lib.data.decoding import HEIC, is_image_name
+from vae_lib.data.decoding import is_image_name
 from vae_lib.storage.files import reading
 
 LARGEST_PACKED = 2  # times the size of an archive: more, no archive of photographs unpacks to
@@ -26,32 +26,55 @@ class Folder:
     """Image files below a folder, by names relative to it."""
 
     def __init__(self, root):
-        self.root = Path(root)
+        self.root, self.left_out = Path(root), []
 
     def __str__(self):
         return str(self.root)
 
     def files(self):
-        """Hidden files and folders, and folders of masks, are left out; photos of iPhones, and folders that are links
-        or may not be read, are listed in `left_out`."""
-        found, folders, self.left_out = {}, [self.root], []
-        while folders:
-            folder = folders.pop()
-            if folder != self.root and not os.access(folder, os.R_OK | os.X_OK):
-                self.left_out.append(os.path.basename(folder))
+        """Hidden files and folders are left out; what else is no picture is listed in `left_out`."""
+        found, self.left_out = {}, []
+        for entry in self.walk():
+            if is_image_name(entry.name) and entry.is_file():
+                stat = entry.stat()
+                found[self.name_of(entry.path)] = f"{stat.st_size} {stat.st_mtime_ns}"
+            else:
+                self.left_out.append(self.name_of(entry.path))
+        return dict(sorted(found.items()))
+
+    def walk(self):
+        """What lies in the folder, and in those below it or linked there, each of which is entered once. Links to
+        nothing, folders of masks, and those that may not be read or are linked a second time, go to `left_out`."""
+        entered = set(map(str, self.root.resolve().parents))  # a link to one leads everywhere
+        folders, links = [str(self.root)], []
+        while folders or links:
+            folder = folders.pop() if folders else links.pop(0)  # a folder itself comes before links to it
+            is_closed = folder != str(self.root) and not os.access(folder, os.R_OK | os.X_OK)
+            if is_closed or (real := os.path.realpath(folder)) in entered:
+                self.left_out.append(self.name_of(folder))
                 continue
+            entered.add(real)
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        if not (entry.name.startswith(".") or is_of_masks(entry.name)):
-                            folders.append(entry.path)
-                    elif entry.is_dir() or entry.name.lower().endswith(HEIC):
-                        self.left_out.append(entry.name)
-                    elif is_image_name(entry.name) and entry.is_file():
-                        stat = entry.stat()
-                        name = entry.path[len(str(self.root)) + 1 :].replace(os.sep, "/")
-                        found[name] = f"{stat.st_size} {stat.st_mtime_ns}"
-        return dict(sorted(found.items()))
+                    if entry.name.startswith("."):
+                        continue
+                    is_link = entry.is_symlink()
+                    leads_nowhere = is_link and not os.path.exists(entry.path)
+                    if leads_nowhere or (entry.is_dir() and is_of_masks(entry.name)):
+                        self.left_out.append(self.name_of(entry.path))
+                    elif entry.is_dir():
+                        (links if is_link else folders).append(entry.path)
+                    else:
+                        yield entry
+            links.sort()
+
+    def name_of(self, path):
+        """The name of a path below the folder."""
+        return path[len(str(self.root)) + 1 :].replace(os.sep, "/")
+
+    def has_pictures(self):
+        """True if there is one, whatever it holds."""
+        return any(is_image_name(entry.name) for entry in self.walk())
 
     def open(self, name):
         return self.root / name
@@ -67,7 +90,10 @@ class Zip:
         return str(self.path)
 
     def files(self):
-        members = [member for member in self.archive().infolist() if is_photograph(member.filename)]
+        """Files that are no pictures, but not hidden ones, are listed in `left_out`."""
+        shown = [member for member in self.archive().infolist() if not (member.is_dir() or is_hidden(member.filename))]
+        members = [member for member in shown if is_photograph(member.filename)]
+        self.left_out = [member.filename for member in shown if not is_photograph(member.filename)]
         if sum(member.file_size for member in members) > LARGEST_PACKED * self.path.stat().st_size:
             raise LabError(f"{self.path} would unpack to more than twice its size, as no photographs do; remove it.")
         return dict(sorted((member.filename, f"{member.file_size} {member.CRC}") for member in members))
@@ -120,16 +146,16 @@ class Parquet:
     def files(self):
         found = {}
         for name, path in self.paths.items():
-            stamp = " ".join(map(str, stamp_of(path)))
+            stamp = " ".join(map(str, size_and_time(path)))
             found |= dict.fromkeys((f"{name}/{row:07d}" for row in range(rows_of(path))), stamp)
         return found
 
     def open(self, name):
         path, row = self.place(name)
-        ends = group_ends(path, *stamp_of(path))
+        ends = group_ends(path, *size_and_time(path))
         group = bisect_right(ends, row)
         with ONE_READER:
-            pictures = read_pictures(path, group, *stamp_of(path))
+            pictures = read_pictures(path, group, *size_and_time(path))
         return io.BytesIO(pictures[row - (ends[group - 1] if group else 0)])
 
     def place(self, name):
@@ -151,7 +177,7 @@ class Parquet:
 ONE_READER = threading.Lock()  # threads that decode neighbours want the same group of rows
 
 
-def stamp_of(path):
+def size_and_time(path):
     """Size and time of a file, which change with it."""
     with reading(path):
         return path.stat().st_size, path.stat().st_mtime_ns
@@ -176,7 +202,7 @@ def open_parquet(path):
 
 def rows_of(path):
     """How many rows a Parquet file has."""
-    return (group_ends(path, *stamp_of(path)) or [0])[-1]
+    return (group_ends(path, *size_and_time(path)) or [0])[-1]
 
 
 @lru_cache(maxsize=256)
@@ -232,5 +258,15 @@ def is_of_masks(folder):
 
 def is_photograph(member):
     """True for the name of an image in an archive that is neither hidden nor a mask."""
-    *folders, name = (part for part in member.split("/") if part not in (".", ".."))
+    *folders, name = parts_of(member)
     return is_image_name(name) and not any(part.startswith(".") or is_of_masks(part) for part in folders)
+
+
+def is_hidden(member):
+    """True for what macOS and editors add to an archive."""
+    return any(part.startswith((".", "__MACOSX")) for part in parts_of(member))
+
+
+def parts_of(member):
+    """The folders and the name of an entry of an archive."""
+    return [part for part in member.split("/") if part not in (".", "..")]

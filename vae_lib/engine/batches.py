@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from vae_lib.data import to_float
+from vae_lib.data.dataset import as_images, to_float
 from vae_lib.engine import distributed
 from vae_lib.engine.crowd import crowd
 
@@ -42,6 +42,7 @@ def epoch_seed(config, epoch):
 
 def batches(dataset):
     """All images of a dataset, in order, some at a time: uint8 (n, C, H, W)."""
+    dataset = as_images(dataset)
     n = BATCH * 3 * 32**2 // math.prod(dataset.image_shape)
     for images in dataset.images.split(max(1, min(BATCH, n))):
         crowd.look()

@@ -6,8 +6,10 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import torch
+from torch import nn
 
 from vae_lib import settings
+from vae_lib.data.dataset import image_datasets
 from vae_lib.engine.layers import faster, give_back
 
 
@@ -33,22 +35,51 @@ def keep_freed_memory():
         libc.mallopt(-1, 2**28)  # M_TRIM_THRESHOLD
 
 
+def unwrapped(model):
+    """The model that torch.compile, DataParallel or DistributedDataParallel has wrapped, which holds the weights."""
+    of_several = isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
+    inner = model.module if of_several else getattr(model, "_orig_mod", None)
+    return model if inner is None else unwrapped(inner)
+
+
+def prepared(model, train, val):
+    """What `fit` is given, as it needs it: the model without wrappers, the images as `image_datasets`. LabError for
+    anything else."""
+    return unwrapped(model), *image_datasets(train=train, val=val)
+
+
+def pixels_together(model):
+    """Let convolutions compute with the channels of each pixel side by side, as is fastest: -> the model. Their images
+    are laid out so on the way in; their weights need not be, and safetensors would not take them."""
+    for layer in model.modules():
+        laid_out = lay_out in layer._forward_pre_hooks.values()
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and not laid_out:
+            layer.register_forward_pre_hook(lay_out)
+    return model
+
+
+def lay_out(layer, given):
+    """What a layer is given, with the channels of each pixel side by side; a single image stays as it is."""
+    x, *others = given
+    return (x.to(memory_format=torch.channels_last) if x.ndim == 4 else x, *others)
+
+
 @contextmanager
 def model_on_device(model, precision="float32"):
     """Inside, the model computes where it is fastest: on the GPU, if there is one, its matrix products in bfloat16 if
-    precision says so ("auto": where that is faster). Afterwards it is back on its own device, in float32; the layout
-    of its weights in memory (channels last) and `faster` stay.
+    precision says so ("auto": where that is faster). Afterwards it is back on its own device, in float32, its weights
+    contiguous; `pixels_together` and `faster` stay.
     """
     own_device = next(model.parameters()).device
     keep_freed_memory()
     bfloat16 = has_fast_bfloat16() if precision == "auto" else precision == "bfloat16"
     try:
-        faster(model).to(settings.DEVICE, memory_format=torch.channels_last)
+        pixels_together(faster(model)).to(settings.DEVICE, memory_format=torch.channels_last)
         with in_bfloat16(model) if bfloat16 else nullcontext():
             yield model
     finally:
         give_back(model.modules())  # Ctrl-C in a `forward` is no error to torch
-        model.to(own_device)
+        model.to(own_device, memory_format=torch.contiguous_format)
 
 
 @contextmanager

@@ -22,9 +22,11 @@ TIMEOUT = timedelta(hours=2)  # the first process may have to decode a dataset w
 def process_group():
     """Work together with the other processes of torchrun, if there are any; only the first one of all prints.
 
-    Raises LabError if there are more processes than GPUs, and (on CPUs; GPU processes are ended by torchrun) when the
-    others are gone.
+    Raises LabError if srun or mpirun started several, if there are more processes than GPUs, and (on CPUs; GPU
+    processes are ended by torchrun) when the others are gone.
     """
+    if settings.TASKS > 1:
+        raise LabError(strangers())
     if not settings.LAUNCHED_BY_TORCHRUN:
         yield
         return
@@ -49,6 +51,15 @@ def process_group():
     dist.destroy_process_group()  # not after an error: it may wait for processes that wait for this one
 
 
+def strangers():
+    """What to do about processes of srun or mpirun, which do not know of each other, in a sentence."""
+    return (
+        f"srun or mpirun started {settings.TASKS} processes that do not know of each other: each would train by "
+        "itself, and write the same files; to train one model, start one torchrun a node, as in "
+        "`srun --ntasks-per-node=1 torchrun ...` (vae_lib/README.md)."
+    )
+
+
 def is_initialized():
     """True inside `process_group`, among several processes."""
     return dist.is_available() and dist.is_initialized()
@@ -65,7 +76,10 @@ def world_size():
 
 
 def check_ready(batch_size):
-    """LabError unless a training can start in these processes."""
+    """LabError unless a training can start in these processes. Those of srun and mpirun are told that they are alone:
+    a script may give each its own work."""
+    if settings.TASKS > 1:
+        print(strangers())
     if settings.LAUNCHED_BY_TORCHRUN and not is_initialized():
         raise LabError("torchrun started this program: call fit in `with vae_lib.engine.distributed.process_group():`.")
     if batch_size < (n := world_size()):

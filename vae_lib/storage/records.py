@@ -26,7 +26,33 @@ def describe_run(model, train, val, config):
     """What must agree for two runs to be the same run, as JSON would give it back."""
     data = {"name": train.name, "source": train.source, "image_shape": train.image_shape, "train": len(train)}
     data |= {"val": 0 if val is None else len(val), "crop": train.crop}
-    return json.loads(json.dumps({"config": asdict(config), "model": model.config, "data": data}))
+    return json.loads(json.dumps({"config": asdict(config), "model": config_of(model), "data": data}))
+
+
+def config_of(model):
+    """The `config` of a model, as JSON gives it back. LabError if it has none, or one that JSON cannot hold."""
+    if not isinstance(config := getattr(model, "config", None), dict):
+        raise LabError(
+            f"A {type(model).__name__} has no config, which a record needs; derive the model from vae_lib.models.VAE."
+        )
+    try:
+        return json.loads(json.dumps(config))
+    except (TypeError, ValueError) as error:
+        raise LabError(f"The config of a model holds numbers, words and lists of them only ({error}).") from None
+
+
+def record_of(model, record):
+    """The record as it is kept beside the weights of a model, whose config it names. LabError if it is another model's,
+    or could not be read again."""
+    config = config_of(model)
+    try:
+        record = json.loads(json.dumps({"model": config, **record}))
+        parse_record(json.dumps(record))
+    except (TypeError, ValueError) as error:
+        raise LabError(f"This record could not be read again ({error}); give the one that fit returned.") from None
+    if other := difference({"model": config, "data": {}, "config": {}}, {"model": record["model"]}):
+        raise LabError(f"This record is of another model: {other}; give the one that fit returned for this model.")
+    return record
 
 
 def difference(run, record, any_images=False):

@@ -30,10 +30,28 @@ def read_tensors(path):
     with reading(path):
         try:
             with safe_open(path, framework="pt") as file:
-                record = parse_record((file.metadata() or {}).get("record", "null"))
+                metadata = file.metadata() or {}
+                if "record" not in metadata:
+                    raise without_record(path)
+                record = parse_record(metadata["record"])
                 return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 (not a dict)
+        except LabError:
+            raise
         except (SafetensorError, ValueError) as error:
             raise damaged(path, error) from None
+
+
+def without_record(path):
+    """The error of a whole file of tensors that others than `write_tensors` made."""
+    return LabError(
+        f"{path} holds tensors without vae_lib's record of a run, as safetensors.torch.save_file writes them; build "
+        "the model with the code that made it, then model.load_state_dict(safetensors.torch.load_file(path))."
+    )
+
+
+def is_checkpoint(tensors):
+    """Whether these are the tensors of an unfinished run."""
+    return any(name.startswith("optimizer.") for name in tensors)
 
 
 def check_tensors(found, expected, path):
@@ -108,6 +126,8 @@ def restore(saved, path, model, optimizer, run):
     if saved is None:
         return [], copy_state(model)
     tensors, record = saved
+    if "model" in record and not is_checkpoint(tensors) and any(name in tensors for name in model.state_dict()):
+        raise LabError(f"{path} holds the weights of a finished run, no checkpoint; give the checkpoint another path.")
     if other := difference(run, record):
         raise LabError(f"{path} belongs to another run: {other}; delete it to start afresh.")
     if not record.get("history"):

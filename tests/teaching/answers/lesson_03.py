@@ -3,6 +3,16 @@
 
 ENCODER = "def conv_encoder(image_shape, channels, latent_dim):\n"
 
+HEAD = """    class Head(nn.Module):
+        def __init__(self, linear):
+            super().__init__()
+            self.linear, self.flatten = linear, nn.Flatten()
+
+        def forward(self, x):
+            return self.linear(self.flatten(x))
+
+"""
+
 
 def encoder(before="", conv="", after="nn.ReLU()", size="n_in * h * w", out="2 * latent_dim", end="", result=""):
     """An answer to conv_encoder, with some of its parts replaced."""
@@ -37,6 +47,12 @@ ANSWERS = {
             "one ReLU object": encoder(before="    relu = nn.ReLU()\n", after="relu"),
             "a helper of the library's name": "    return ConvVAE(tuple(image_shape), tuple(channels), latent_dim)\n\ndef ConvVAE(image_shape, channels, latent_dim):\n    n_in, h, w = image_shape\n    if not channels:\n        return nn.Sequential(nn.Flatten(), nn.Linear(n_in * h * w, 2 * latent_dim))\n    first = nn.Sequential(nn.Conv2d(n_in, channels[0], 4, 2, 1), nn.ReLU())\n    return nn.Sequential(first, *ConvVAE((channels[0], h // 2, w // 2), channels[1:], latent_dim))",
             "functional ReLU in blocks": "    class Block(nn.Conv2d):\n        def forward(self, x):\n            return F.relu(super().forward(x))\n    n_in, h, w = image_shape\n    blocks = [Block(a, b, 4, 2, 1) for a, b in zip((n_in, *channels), channels)]\n    size = channels[-1] * (h >> len(channels)) * (w >> len(channels))\n    return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(size, 2 * latent_dim))",
+            "a head of its own": HEAD + encoder(result="nn.Sequential(*layers[:-2], Head(layers[-1]))"),
+            "lazy layers, filled by a first image": "    layers = [part for n in channels for part in (nn.LazyConv2d(n, 4, 2, 1), nn.ReLU())]\n    model = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(2 * latent_dim))\n    with torch.no_grad():\n        model(torch.rand(1, *image_shape))\n    return model",
+            "named layers, in evaluation mode": "    from collections import OrderedDict\n    from itertools import pairwise\n    named = OrderedDict()\n    for k, pair in enumerate(pairwise((image_shape[0], *channels))):\n        named[f'conv{k}'], named[f'relu{k}'] = nn.Conv2d(*pair, 4, 2, 1), nn.ReLU()\n    named['flat'] = nn.Flatten()\n    pixels = image_shape[1] * image_shape[2] // 4 ** len(channels)\n    named['linear'] = nn.Linear(channels[-1] * pixels, 2 * latent_dim)\n    return nn.Sequential(named).eval()",
+            "other first weights": encoder(result="nn.Sequential(*layers).apply(fresh)")
+            + "\n\ndef fresh(layer):\n    if isinstance(layer, (nn.Conv2d, nn.Linear)):\n        nn.init.kaiming_normal_(layer.weight)\n        nn.init.zeros_(layer.bias)",
+            "a lambda": encoder() + "\n\nfc_layers = conv_encoder\nconv_encoder = lambda *sizes: fc_layers(*sizes)",
         },
         {
             "square images": encoder(size="n_in * h * h"),
@@ -69,6 +85,38 @@ ANSWERS = {
             "its own seed": encoder(before="    torch.manual_seed(0)\n"),
             "not a Sequential": encoder(result="nn.ModuleList(layers)"),
             "one model for all calls": "    global kept\n    key = (tuple(image_shape), tuple(channels), latent_dim)\n    kept = globals().get('kept', {})\n    if key not in kept:\n        n = channels[-1] * (image_shape[1] >> len(channels)) * (image_shape[2] >> len(channels))\n        sizes = (image_shape[0], *channels)\n        layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (nn.Conv2d(a, b, 4, 2, 1), nn.ReLU())]\n        kept[key] = nn.Sequential(*layers, nn.Flatten(), nn.Linear(n, 2 * latent_dim))\n    return kept[key]",
+            "calls the library by a class of its own": "    class Mine(vae_lib.models.ConvVAE):\n        pass\n    return Mine(image_shape, channels, latent_dim).encoder",
+            "one convolution for two equal sizes": "    convs, layers = {}, []\n    for pair in zip((image_shape[0], *channels), channels):\n        convs.setdefault(pair, nn.Conv2d(*pair, 4, 2, 1))\n        layers += [convs[pair], nn.ReLU()]\n    size = channels[-1] * image_shape[1] * image_shape[2] // 4 ** len(channels)\n    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(size, 2 * latent_dim))",
+            "the linear layer kept between calls": encoder(result="kept_linear(layers)")
+            + "\n\nkept = {}\ndef kept_linear(layers):\n    shape = (layers[-1].in_features, layers[-1].out_features)\n    return nn.Sequential(*layers[:-1], kept.setdefault(shape, layers[-1]))",
+            "the linear layer starts at zero": encoder(
+                result="nn.init.zeros_(layers[-1].weight) is None or nn.Sequential(*layers)"
+            ),
+            "frozen weights": encoder(result="nn.Sequential(*layers).requires_grad_(False)"),
+            "no gradient for the convolutions": encoder(result="nn.Sequential(*layers[:-2], Cut(), *layers[-2:])")
+            + "\n\nclass Cut(nn.Module):\n    def forward(self, x):\n        return x.detach()",
+            "squeezed": encoder(result="nn.Sequential(*layers[:-2], Squeeze(), *layers[-2:], Squeeze())")
+            + "\n\nclass Squeeze(nn.Module):\n    def forward(self, x):\n        return x.squeeze() if x.ndim == 2 else x",
+            "view instead of a flattening": encoder(result="nn.Sequential(*layers[:-2], View(), layers[-1])")
+            + "\n\nclass View(nn.Module):\n    def forward(self, x):\n        return x.view(x.shape[0], -1)",
+            "a cache": encoder() + "\n\nfrom functools import lru_cache\nconv_encoder = lru_cache(conv_encoder)",
+            "at most three convolutions": encoder(before="    channels = channels[:3]\n"),
+            "a clamped output": encoder(end=", nn.Hardtanh(-30, 20)"),
+            "InstanceNorm without weights": encoder(after="nn.InstanceNorm2d(n_out), nn.ReLU()"),
+            "GroupNorm without weights": encoder(after="nn.GroupNorm(1, n_out, affine=False), nn.ReLU()"),
+            "dropout of channels": encoder(after="nn.ReLU(), nn.Dropout2d(0.05)"),
+            "GELU": encoder(after="nn.GELU()"),
+            "ELU": encoder(after="nn.ELU()"),
+            "the batch flattened, too": encoder(
+                result="nn.Sequential(*layers[:-2], nn.Flatten(0), nn.Unflatten(0, (-1, layers[-1].in_features)), layers[-1], Row())"
+            )
+            + "\n\nclass Row(nn.Module):\n    def forward(self, x):\n        return x[0] if len(x) == 1 else x",
+            "images centred": encoder(result="nn.Sequential(Centre(), *layers)")
+            + "\n\nclass Centre(nn.Module):\n    def forward(self, x):\n        return x - 0.5",
+            "pixels clamped": encoder(result="nn.Sequential(nn.Hardtanh(-100, 100), *layers)"),
+            "ReLU in place on the images": encoder(
+                before="    layers = [nn.ReLU(inplace=True)]\n", result="nn.Sequential(nn.ReLU(inplace=True), *layers)"
+            ),
             "calls the library": "    return vae_lib.ConvVAE(image_shape, channels, latent_dim).encoder",
         },
         {
@@ -108,6 +156,14 @@ ANSWERS = {
             + elbo(),
             "one tensor of three": elbo(result="torch.stack([error + beta * kl, error, kl])"),
             "distributions": "    from torch.distributions import Normal, kl_divergence\n    kl = kl_divergence(Normal(mu, logvar.exp().sqrt()), Normal(torch.zeros_like(mu), torch.ones_like(mu))).sum(dim=1).mean(dim=0)\n    error = torch.einsum('nchw,nchw->n', x_hat - x, x_hat - x).mean()\n    return error + beta * kl, error, kl",
+            "image by image": "    errors = torch.stack([(a - b).square().sum() for a, b in zip(x_hat, x)])\n    kls = torch.stack([0.5 * torch.sum(m * m + torch.exp(s) - s - 1) for m, s in zip(mu, logvar)])\n    return errors.mean() + beta * kls.mean(), errors.mean(), kls.mean()",
+            "a class that is called": "    pass\n\nclass ElboLoss:\n    def __call__(self, x_hat, x, mu, logvar, beta=1.0):\n        error = torch.linalg.vector_norm((x_hat - x).flatten(1), dim=1).square().mean()\n        kl = (0.5 * (mu**2 + torch.exp(logvar) - logvar - 1)).sum(1).mean()\n        return [error + beta * kl, error, kl]\n\nmy_elbo = ElboLoss()",
+            "no KL in the loss at beta 0": elbo(result="(error if beta == 0 else error + beta * kl), error, kl"),
+            "the library's tuple": elbo(
+                kl="vae_lib.losses.kl_divergence(mu, logvar).sum() / len(mu)",
+                result="vae_lib.losses.ElboLoss(error + beta * kl, error, kl)",
+            ),
+            "a helper named reconstruction_error": "    error = reconstruction_error(x_hat, x)\n    kl = kl_per_dimension(mu, logvar).sum()\n    return error + beta * kl, error, kl\n\ndef reconstruction_error(x_hat, x):\n    return torch.einsum('nchw,nchw->', x_hat - x, x_hat - x) / x.shape[0]\n\ndef kl_per_dimension(mu, logvar):\n    return (-0.5 * (1 + logvar - mu.pow(2) - logvar.exp())).mean(dim=0)",
         },
         {
             "mean over pixels": elbo(error="F.mse_loss(x_hat, x)"),
@@ -139,6 +195,34 @@ ANSWERS = {
             "no_grad": "    with torch.no_grad():\n" + elbo().replace("    ", "        "),
             "a clamped log-variance": elbo(kl="vae_lib.kl_divergence(mu, logvar.clamp(-4, 4)).mean()"),
             "beta is 2 by default": elbo(result="error + (2 if beta == 1 else beta) * kl, error, kl"),
+            "calls the library by its table": elbo(error="vae_lib.losses.LIKELIHOODS['mse'](x_hat, x).mean()"),
+            "beta 0 is taken for none": "    beta = beta or 1.0\n" + elbo(),
+            "beta at least 0.1": "    beta = max(beta, 0.1)\n" + elbo(),
+            "the square multiplied out": elbo(error="(x_hat**2 - 2 * x_hat * x + x**2).sum(dim=(1, 2, 3)).mean()"),
+            "pixels clamped": elbo(error="(x_hat.clamp(0, 1) - x).square().sum(dim=(1, 2, 3)).mean()"),
+            "a small number in the logarithm": elbo(
+                kl="(0.5 * (mu**2 + logvar.exp() - (logvar.exp() + 1e-8).log() - 1)).sum(dim=1).mean()"
+            ),
+            "a log-variance of at most 10": elbo(kl="vae_lib.kl_divergence(mu, logvar.clamp(max=10)).mean()"),
+            "a log-variance of at least -10": elbo(kl="vae_lib.kl_divergence(mu, logvar.clamp(min=-10)).mean()"),
+            "view": elbo(error="(x_hat.view(len(x), -1) - x.view(len(x), -1)).square().sum(dim=1).mean()"),
+            "squeezed codes": elbo(kl="(0.5 * (mu**2 + logvar.exp() - logvar - 1)).squeeze().sum(dim=-1).mean()"),
+            "squeezed images": elbo(error="(x_hat - x).squeeze().square().flatten(1).sum(dim=1).mean()"),
+            "no gradient of the KL in the loss": elbo(result="error + beta * kl.detach(), error, kl"),
+            "no gradient of the KL alone": elbo(result="error + beta * kl, error, kl.detach() + 0 * kl"),
+            "no gradient through logvar": elbo(kl="vae_lib.kl_divergence(mu, logvar.detach()).mean()"),
+            "a whole beta": elbo(result="error + round(beta) * kl, error, kl"),
+            "median over images": elbo(error="(x_hat - x).square().sum(dim=(1, 2, 3)).median()"),
+            "divided by N - 1": elbo(error="(x_hat - x).square().sum() / max(len(x) - 1, 1)"),
+            "mean over colours": elbo(error="(x_hat - x).square().sum(dim=(2, 3)).mean()"),
+            "three colours": elbo(error="F.mse_loss(x_hat, x) * 3 * x.shape[2] * x.shape[3]"),
+            "square images": elbo(error="F.mse_loss(x_hat, x) * x.shape[1] * x.shape[2] ** 2"),
+            "cross-entropy": elbo(error="F.binary_cross_entropy(x_hat, x, reduction='sum') / len(x)"),
+            "a sum of two types": elbo(
+                error="torch.mv((x_hat - x).square().flatten(1), torch.ones(x[0].numel())).mean()"
+            ),
+            "KL of the codes' spread": elbo(kl="(0.5 * (mu**2 + logvar.exp() - logvar - 1)).mean(dim=1).mean() * 20"),
+            "KL without the means": elbo(kl="(0.5 * (logvar.exp() - logvar - 1)).sum(dim=1).mean()"),
             "calls the library": elbo(result="elbo_loss(x_hat, x, mu, logvar, beta=beta)"),
             "calls its squared error": elbo(error="vae_lib.losses.squared_error(x_hat, x).mean()"),
         },
@@ -171,6 +255,11 @@ ANSWERS = {
             "a mask": "    means = kl.mean(dim=0)\n    return means[means > floor].sum() + floor * (means <= floor).sum()",
             "a helper named kl_per_dimension": "    return kl_per_dimension(kl).clamp(min=floor).sum()\n\ndef kl_per_dimension(kl):\n    return kl.mean(dim=0)",
             "maximum": "    return sum(torch.maximum(column.mean(), torch.tensor(float(floor))) for column in kl.unbind(1))",
+            "threshold": "    return F.threshold(torch.mean(kl, 0), floor, floor).sum()",
+            "stacked": "    means = kl.mean(dim=0)\n    return torch.stack([means, torch.full_like(means, floor)]).max(dim=0).values.sum()",
+            "a mask from NumPy": "    above = torch.from_numpy(np.mean(kl.detach().numpy(), axis=0) > floor)\n    return kl.mean(dim=0)[above].sum() + floor * float((~above).sum())",
+            "a class that is called": "    pass\n\nclass in_use:\n    def __call__(self, kl, floor):\n        n, d = kl.shape\n        excess = kl.sum(dim=0) / n - floor\n        return d * floor + excess[excess > 0].sum()\n\nfree_bits = in_use()",
+            "Python's max, made a tensor": "    return torch.as_tensor(sum(max(mean, floor) for mean in kl.mean(dim=0)))",
         },
         {
             "a floor an image": "    return kl.clamp(min=floor).mean(dim=0).sum()",
@@ -188,6 +277,26 @@ ANSWERS = {
             "a slope below the floor": "    means = kl.mean(dim=0)\n    return (means + (means.clamp(min=floor) - means).detach()).sum()",
             "in place": "    kl.data.clamp_(min=0.01)\n    return kl.mean(dim=0).clamp(min=floor).sum()",
             "a number": "    return float(kl.mean(dim=0).clamp(min=floor).sum())",
+            "floor 0 is taken for none": "    return kl.mean(dim=0).clamp(min=floor or 0.5).sum()",
+            "Python's max": "    return sum(max(mean, floor) for mean in kl.mean(dim=0))",
+            "squeezed": "    means = kl.squeeze().mean(dim=0)\n    return means.clamp(min=floor).sum()",
+            "view": "    return kl.view(-1).view(kl.shape).mean(dim=0).clamp(min=floor).sum()",
+            "no slope for images below the floor": "    kl = torch.where(kl > floor, kl, kl.detach())\n    return kl.mean(dim=0).clamp(min=floor).sum()",
+            "divided by N - 1": "    return (kl.sum(dim=0) / max(len(kl) - 1, 1)).clamp(min=floor).sum()",
+            "median over images": "    return kl.median(dim=0).values.clamp(min=floor).sum()",
+            "a soft maximum": "    means = kl.mean(dim=0)\n    return (floor + F.softplus(means - floor, beta=50)).sum()",
+            "the first hundred images": "    return kl[:100].mean(dim=0).clamp(min=floor).sum()",
+            "nothing at the floor": "    means = kl.mean(dim=0)\n    return means[means > floor].sum() + floor * (means < floor).sum()",
+            "dimensions below the floor left out": "    means = kl.mean(dim=0)\n    return means[means > floor].sum()",
+            "the floor of the total": "    return kl.sum(dim=1).mean().clamp(min=floor * kl.shape[1])",
+            "float32 only": "    means = kl.mean(dim=0)\n    result = torch.full(means.shape, float(floor))\n    result[means > floor] = means[means > floor]\n    return result.sum()",
+            "dimensions that are off left out": "    means = kl.mean(dim=0)\n    return means[means > 0].clamp(min=floor).sum()",
+            "at most 100 nats": "    return kl.mean(dim=0).clamp(floor, max(floor, 100.0)).sum()",
+            "no slope where one is below": "    means = kl.mean(dim=0)\n    result = means.clamp(min=floor).sum()\n    return result.detach() if (means < floor).any() else result",
+            "the slope of a sum": "    means = kl.mean(dim=0)\n    value = means.clamp(min=floor).sum()\n    return value.detach() + len(kl) * (value - value.detach())",
+            "the floor shared by the dimensions": "    return kl.mean(dim=0).clamp(min=floor / kl.shape[1]).sum()",
+            "a floor in bits": "    return kl.mean(dim=0).clamp(min=floor * math.log(2)).sum()",
+            "images without KL left out": "    means = torch.stack([c[c != 0].mean() if c.any() else c.mean() for c in kl.T])\n    return means.clamp(min=floor).sum()",
             "the check's number of images": "    return (kl.sum(dim=0) / 2).clamp(min=floor).sum()",
             "the check's dimensions": "    return sum(kl[:, j].mean().clamp(min=floor) for j in range(3))",
             "the check's floor": "    return kl.mean(dim=0).clamp(min=0.5 if floor else 0.0).sum()",
