@@ -20,7 +20,7 @@ help:
 	@echo "make release         the students' version, without solutions, in build/release/"
 	@echo "make points          a table of all points and mark schemes"
 	@echo "make grade SUBMISSIONS=folder"
-	@echo "                     points and feedback for folder/<student>/<notebook>.ipynb, in course/"
+	@echo "                     points and feedback, in course/, for what a learning platform exported or folder/<student>/"
 	@echo "make formgrader      open the form in which written answers are read and marked"
 	@echo "make clean           remove .venv, build/ and caches; data, weights and course/ stay"
 

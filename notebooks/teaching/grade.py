@@ -1,4 +1,4 @@
-"""Grade FOLDER/<student>/<notebook>.ipynb: python notebooks/teaching/grade.py FOLDER  (make grade SUBMISSIONS=FOLDER)
+"""Grade what was handed in: python notebooks/teaching/grade.py FOLDER  (make grade SUBMISSIONS=FOLDER)
 
 Every notebook is run by nbgrader in a process of its own, with limits on time and memory. Run it again as often as you
 like: only new and changed work is graded again, points given by hand are kept, feedback and grades.csv are made anew.
@@ -187,12 +187,12 @@ def points(gradebook, student, notes):
 
 
 def main(folder):
-    if not folder.is_dir():
+    if not folder.exists():
         sys.exit(f"There is no folder {folder}; it should hold a folder for each student, with the notebooks in it.")
     warnings.simplefilter("ignore")  # of Python and nbformat, about what students wrote
     work, notes = collect(folder, COURSE)
     if not work:
-        sys.exit(f"{folder} has no <student>/<notebook>.ipynb; the notebooks are {', '.join(STEMS)}.")
+        sys.exit(f"{folder} has no notebook of a student; the notebooks are {', '.join(STEMS)}.")
     prepare()
     ENVIRONMENT.update(no_installs(COURSE / "no_installs", ENVIRONMENT))
     new = [(*key, file) for key, file in work.items() if not is_graded(*key, file)]
@@ -214,4 +214,4 @@ def main(folder):
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("Say where the submissions are: make grade SUBMISSIONS=folder")
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]).expanduser())

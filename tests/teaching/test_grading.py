@@ -277,7 +277,7 @@ def grade(monkeypatch, tmp_path):
 def test_wrong_folders_get_a_sentence(grade, tmp_path):
     with pytest.raises(SystemExit, match="There is no folder"):
         grade.main(tmp_path / "nowhere")
-    with pytest.raises(SystemExit, match="has no <student>/<notebook>.ipynb"):
+    with pytest.raises(SystemExit, match="has no notebook of a student"):
         grade.main(tmp_path)
 
 

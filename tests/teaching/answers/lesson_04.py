@@ -339,6 +339,10 @@ ANSWERS = {
             "standardised over the dimensions": at_once(
                 "    eps = (eps - eps.mean(2, True)) / (eps.std(2, correction=0, keepdim=True) + 1e-9)\n"
             ),
+            "standardised over each batch": loop(CHANGE).replace(
+                DRAW, "standard(torch.randn(mu.shape, generator=generator))"
+            )
+            + "\n\ndef standard(eps):\n    return (eps - eps.mean()) / eps.std() if eps.numel() > 1 else eps",
             "of one length": at_once("    eps = eps / eps.norm(dim=2, keepdim=True) * mu.shape[1] ** 0.5\n"),
             "in pairs of opposite signs": at_once("    eps[n // 2 : n // 2 * 2] = -eps[: n // 2]\n"),
             "opposite signs for two images": at_once("    eps[:, 1::2] = -eps[:, : mu.shape[0] // 2 * 2 : 2]\n"),
@@ -360,6 +364,8 @@ ANSWERS = {
             "one draw more": loop(CHANGE).replace("range(n)", "range(n + 1)"),
             "a log-variance of at most 10": loop(CHANGE).replace("0.5 * logvar", "0.5 * logvar.clamp(max=10)"),
             "a log-variance of at least -10": loop(CHANGE).replace("0.5 * logvar", "0.5 * logvar.clamp(min=-10)"),
+            "a log-variance of at most 20": loop(CHANGE).replace("0.5 * logvar", "0.5 * logvar.clamp(max=20)"),
+            "a log-variance of at least -20": loop(CHANGE).replace("0.5 * logvar", "0.5 * logvar.clamp(min=-20)"),
             "a small number beside sigma": loop(CHANGE).replace(
                 "torch.exp(0.5 * logvar)", "torch.exp(0.5 * logvar) + 0.01"
             ),
