@@ -31,7 +31,7 @@ def course(tmp_path_factory):
 
 
 def run(course, script, *arguments):
-    environment = {**os.environ, "VAE_COURSE_DIR": str(course / "course"), "VAE_CELL_SECONDS": "15"}
+    environment = {**os.environ, "VAE_COURSE_DIR": str(course / "course"), "VAE_CELL_SECONDS": "10"}
     command = [sys.executable, str(TEACHING / script), *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
