@@ -23,7 +23,7 @@ from vae_lib.plots import as_rgb, show_rows
 SIZE, LEFT, RIGHT = (178, 218), 69.5 + 112j, 107.5 + 112j  # CelebA's frame, and where the pupils are in it
 CROP = 148  # side of the centre square of the frame that models see
 CROPS = {"celeba": CROP, "faces": CROP, "ffhq": CROP, "portraits": 178}  # of the datasets of faces
-PANEL = 192  # pixels of each picture of show_photo
+PANEL = 128  # pixels of each picture of show_photo
 HINT = "With OpenCV the face would be found: pip install 'vae-lib[photos]' (in the repository: -e '.[photos]')."
 
 SEARCHED = 480  # longer side of the picture in which faces are searched
