@@ -85,7 +85,7 @@ ANSWERS = {
         {
             "randn": "    z = m + s * torch.randn(n)\n    joint = Normal(2 * z, math.sqrt(0.5)).log_prob(x) + Normal(0.0, 1.0).log_prob(z)\n    return torch.mean(joint - Normal(m, s).log_prob(z))",
             "densities written out": "    z = Normal(m, s).rsample((n,))\n    log_joint = -((x - 2 * z) ** 2) - 0.5 * math.log(math.pi) - z**2 / 2\n    return (log_joint + ((z - m) / s) ** 2 / 2 + torch.log(torch.as_tensor(s))).mean()",
-            "a loop": "    total = 0.0\n    for _ in range(n):\n        z = Normal(m, s).sample()\n        total = total + Normal(2 * z, 0.5**0.5).log_prob(x) + prior.log_prob(z) - Normal(m, s).log_prob(z)\n    return total / n",
+            "a loop": "    total, (x, m, s) = 0.0, (x.item(), m.item(), s.item())\n    for e in torch.randn(n).tolist():\n        z = m + s * e\n        total += -((x - 2 * z) ** 2) - math.log(math.pi) / 2 - z**2 / 2 + e**2 / 2 + math.log(s)\n    return torch.tensor(total / n)",
             "a helper with a library's name": "    z = m + s * torch.randn(n)\n    return mean_and_error(Normal(2 * z, 0.5**0.5).log_prob(x) + prior.log_prob(z) - Normal(m, s).log_prob(z))\n\n\ndef mean_and_error(values):\n    return values.sum() / len(values)",
             "in double": "    x, m, s = x.double(), m.double(), s.double()\n    z = m + s * torch.randn(n, dtype=torch.double)\n    joint = Normal(2 * z, 0.5**0.5).log_prob(x) + Normal(0.0, 1.0).log_prob(z)\n    return (joint - Normal(m, s).log_prob(z)).mean()",
             "numpy": "    import numpy as np\n    z = np.random.normal(float(m), float(s), n)\n    values = -((float(x) - 2 * z) ** 2) - 0.5 * np.log(np.pi) - z**2 / 2 + ((z - float(m)) / float(s)) ** 2 / 2\n    return torch.tensor(values.mean() + np.log(float(s)))",
