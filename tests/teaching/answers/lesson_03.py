@@ -52,6 +52,7 @@ ANSWERS = {
             "named layers, in evaluation mode": "    from collections import OrderedDict\n    from itertools import pairwise\n    named = OrderedDict()\n    for k, pair in enumerate(pairwise((image_shape[0], *channels))):\n        named[f'conv{k}'], named[f'relu{k}'] = nn.Conv2d(*pair, 4, 2, 1), nn.ReLU()\n    named['flat'] = nn.Flatten()\n    pixels = image_shape[1] * image_shape[2] // 4 ** len(channels)\n    named['linear'] = nn.Linear(channels[-1] * pixels, 2 * latent_dim)\n    return nn.Sequential(named).eval()",
             "other first weights": encoder(result="nn.Sequential(*layers).apply(fresh)")
             + "\n\ndef fresh(layer):\n    if isinstance(layer, (nn.Conv2d, nn.Linear)):\n        nn.init.kaiming_normal_(layer.weight)\n        nn.init.zeros_(layer.bias)",
+            "padding as a layer": encoder(conv="nn.ZeroPad2d(1), nn.Conv2d(n_in, n_out, 4, 2)"),
             "a lambda": encoder() + "\n\nfc_layers = conv_encoder\nconv_encoder = lambda *sizes: fc_layers(*sizes)",
         },
         {
@@ -118,6 +119,23 @@ ANSWERS = {
             "ReLU in place on the images": encoder(
                 before="    layers = [nn.ReLU(inplace=True)]\n", result="nn.Sequential(nn.ReLU(inplace=True), *layers)"
             ),
+            "at most 256 channels": encoder(before="    channels = [min(n, 256) for n in channels]\n"),
+            "at most 256 latent dimensions": encoder(out="2 * min(latent_dim, 256)"),
+            "at most three colours": encoder(before="    n_in = min(n_in, 3)\n"),
+            "copies of equal layers": encoder(
+                before="    from copy import deepcopy\n    kept = {}\n",
+                conv="deepcopy(kept.setdefault((n_in, n_out), nn.Conv2d(n_in, n_out, 4, 2, 1)))",
+            ),
+            "one drawn number in the linear layer": encoder(
+                result="nn.init.constant_(layers[-1].weight, torch.rand(()).item()) is None or nn.Sequential(*layers)"
+            ),
+            "the first 64 images": encoder(result="nn.Sequential(Own(), *layers)")
+            + "\n\nclass Own(nn.Module):\n    def forward(self, x):\n        return x[:64]",
+            "outputs of at most 10,000": encoder(result="nn.Sequential(*layers, Own())")
+            + "\n\nclass Own(nn.Module):\n    def forward(self, x):\n        return x.clamp(-1e4, 1e4)",
+            "bright images scaled": encoder(result="nn.Sequential(Own(), *layers)")
+            + "\n\nclass Own(nn.Module):\n    def forward(self, x):\n        return x / 255 if x.max() > 50 else x",
+            "ReLU of at most 1,000": encoder(after="nn.Hardtanh(0, 1000)"),
             "calls the library": "    return vae_lib.ConvVAE(image_shape, channels, latent_dim).encoder",
         },
         {
@@ -153,6 +171,10 @@ ANSWERS = {
             "a helper named elbo_loss": "    return elbo_loss(x_hat, x, mu, logvar, beta)\n\ndef elbo_loss(x_hat, x, mu, logvar, beta):\n    error = (x_hat - x).pow(2).flatten(1).sum(dim=1).mean()\n    kl = vae_lib.kl_divergence(mu, logvar).mean()\n    return error + beta * kl, error, kl",
             "helpers named squared_error and kl_divergence": "    error, kl = squared_error(x_hat, x).mean(), kl_divergence(mu, logvar).mean()\n    return error + beta * kl, error, kl\n\ndef squared_error(a, b):\n    return ((a - b) ** 2).sum(dim=(1, 2, 3))\n\ndef kl_divergence(mu, logvar):\n    return 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=1)",
             "kl_per_dimension": elbo(kl="kl_per_dimension(mu, logvar).sum()"),
+            "the deviation squared": elbo(
+                kl="(0.5 * (mu**2 + (logvar / 2).exp() ** 2 - logvar - 1)).sum(dim=1).mean()"
+            ),
+            "expm1": elbo(kl="0.5 * (mu.square() + torch.expm1(logvar) - logvar).sum(dim=-1).mean()"),
             "in double": "    x_hat, x, mu, logvar = x_hat.double(), x.double(), mu.double(), logvar.double()\n"
             + elbo(),
             "one tensor of three": elbo(result="torch.stack([error + beta * kl, error, kl])"),
@@ -229,6 +251,24 @@ ANSWERS = {
             "KL of the codes' spread": elbo(kl="(0.5 * (mu**2 + logvar.exp() - logvar - 1)).mean(dim=1).mean() * 20"),
             "KL without the means": elbo(kl="(0.5 * (logvar.exp() - logvar - 1)).sum(dim=1).mean()"),
             "calls the library": elbo(result="elbo_loss(x_hat, x, mu, logvar, beta=beta)"),
+            "a log-variance from -60 to 30": elbo(kl="vae_lib.kl_divergence(mu, logvar.clamp(-60, 30)).mean()"),
+            "a log-variance of at most 50": elbo(kl="vae_lib.kl_divergence(mu, logvar.clamp(max=50)).mean()"),
+            "a tiny number in the logarithm": elbo(
+                kl="(0.5 * (mu**2 + logvar.exp() - (logvar.exp() + 1e-20).log() - 1)).sum(dim=1).mean()"
+            ),
+            "a small beta is none": "    beta = beta if beta > 1e-4 else 0\n" + elbo(),
+            "an error of at least a millionth": elbo(error="(x_hat - x).square().sum(dim=(1, 2, 3)).mean() + 1e-6"),
+            "small differences left out": elbo(
+                error="F.threshold((x_hat - x).abs(), 1e-3, 0.0).square().sum(dim=(1, 2, 3)).mean()"
+            ),
+            "the first thousand images": "    x_hat, x, mu, logvar = (part[:1000] for part in (x_hat, x, mu, logvar))\n"
+            + elbo(),
+            "the first 256 dimensions": elbo(kl="vae_lib.kl_divergence(mu[:, :256], logvar[:, :256]).mean()"),
+            "at most four colours": elbo(error="(x_hat - x)[:, :4].square().sum(dim=(1, 2, 3)).mean()"),
+            "straight beyond 100": elbo(error="2 * F.huber_loss(x_hat, x, reduction='sum', delta=100.0) / len(x)"),
+            "means of at most 1,000": elbo(kl="vae_lib.kl_divergence(mu.clamp(-1000, 1000), logvar).mean()"),
+            "beta left out for one image": elbo(result="error + (beta if len(x) > 1 else 1) * kl, error, kl"),
+            "a KL of at least 0.001": elbo(kl="vae_lib.kl_divergence(mu, logvar).mean().clamp(min=1e-3)"),
             "calls its squared error": elbo(error="vae_lib.losses.squared_error(x_hat, x).mean()"),
         },
         {
@@ -264,6 +304,7 @@ ANSWERS = {
             "stacked": "    means = kl.mean(dim=0)\n    return torch.stack([means, torch.full_like(means, floor)]).max(dim=0).values.sum()",
             "a mask from NumPy": "    above = torch.from_numpy(np.mean(kl.detach().numpy(), axis=0) > floor)\n    return kl.mean(dim=0)[above].sum() + floor * float((~above).sum())",
             "a class that is called": "    pass\n\nclass in_use:\n    def __call__(self, kl, floor):\n        n, d = kl.shape\n        excess = kl.sum(dim=0) / n - floor\n        return d * floor + excess[excess > 0].sum()\n\nfree_bits = in_use()",
+            "masked": "    means = kl.sum(dim=0).div(kl.shape[0])\n    return means.masked_fill(means < floor, floor).sum()",
             "Python's max, made a tensor": "    return torch.as_tensor(sum(max(mean, floor) for mean in kl.mean(dim=0)))",
         },
         {
@@ -304,6 +345,13 @@ ANSWERS = {
             "images without KL left out": "    means = torch.stack([c[c != 0].mean() if c.any() else c.mean() for c in kl.T])\n    return means.clamp(min=floor).sum()",
             "the check's number of images": "    return (kl.sum(dim=0) / 2).clamp(min=floor).sum()",
             "the check's dimensions": "    return sum(kl[:, j].mean().clamp(min=floor) for j in range(3))",
+            "the first 128 dimensions": "    return kl[:, :128].mean(dim=0).clamp(min=floor).sum()",
+            "the first thousand images": "    return kl[:1000].mean(dim=0).clamp(min=floor).sum()",
+            "a floor of at least a millionth": "    return kl.mean(dim=0).clamp(min=max(floor, 1e-6)).sum()",
+            "at most 100,000 nats": "    return kl.clamp(max=1e5).mean(dim=0).clamp(min=floor).sum()",
+            "four decimals": "    means = kl.mean(dim=0)\n    means = means + (means.round(decimals=4) - means).detach()\n    return means.clamp(min=floor).sum()",
+            "equal means once": "    return kl.mean(dim=0).unique().clamp(min=floor).sum()",
+            "extremes left out": "    kl = kl.sort(dim=0).values[1:-1] if len(kl) > 300 else kl\n    return kl.mean(dim=0).clamp(min=floor).sum()",
             "the check's floor": "    return kl.mean(dim=0).clamp(min=0.5 if floor else 0.0).sum()",
         },
         {

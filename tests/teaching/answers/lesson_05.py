@@ -75,7 +75,7 @@ ANSWERS = {
             "numpy": "    import numpy as np\n    return 2 * np.var(images.numpy().reshape(len(images), -1), axis=0, ddof=1).sum()",
             "scipy": "    from scipy.spatial.distance import pdist\n    return float(pdist(images.flatten(1).numpy(), 'sqeuclidean').mean())",
             "a loop over images": "    total, n = 0.0, len(images)\n    for k in range(n):\n        total += (images[k + 1 :] - images[k]).square().sum().item()\n    return total / (n * (n - 1) / 2)",
-            "a Gram matrix": "    x, n = images.reshape(len(images), -1), len(images)\n    gram = x @ x.T\n    squares = gram.diag()[:, None] + gram.diag() - 2 * gram\n    return squares.sum() / (n * (n - 1))",
+            "a Gram matrix of deviations": "    x = (images - images[0]).reshape(len(images), -1).double()\n    gram, n = x @ x.T, len(x)\n    squares = gram.diag()[:, None] + gram.diag() - 2 * gram\n    return squares.sum() / (n * (n - 1))",
             "running means": "    mean, scatter = torch.zeros_like(images[0]), 0.0\n    for k, image in enumerate(images, 1):\n        change = image - mean\n        mean = mean + change / k\n        scatter += (change * (image - mean)).sum().item()\n    return 2 * scatter / (len(images) - 1)",
             "partial, and the library's names": "    return posterior(images.flatten(1))\n\n\ndef evaluate(x, correction):\n    return 2 * x.var(dim=0, correction=correction).sum()\n\n\nposterior = partial(evaluate, correction=1)",
             "an object": "    pass\n\n\nclass Variety:\n    def __call__(self, images):\n        return 2 * images.var(0).sum().item()\n\n\nvariety = Variety()",
@@ -123,6 +123,14 @@ ANSWERS = {
             "the median pair": spread(result="torch.pdist(x).square().median().item()"),
             "the largest distance": spread(result="torch.pdist(x).square().max().item()"),
             "in place, by a method": "    images.sub_(images.mean(dim=0))\n    return 2 * images.square().sum().item() / (len(images) - 1)",
+            "a Gram matrix in float32": "    x, n = images.reshape(len(images), -1), len(images)\n    gram = x @ x.T\n    squares = gram.diag()[:, None] + gram.diag() - 2 * gram\n    return squares.sum() / (n * (n - 1))",
+            "cdist in float32": spread(result="(torch.cdist(x, x).square().sum() / (len(x) * (len(x) - 1))).item()"),
+            "dark images stretched": spread("(images / images.max() if images.max() < 0.1 else images)"),
+            "a variance of at least a millionth": spread(result="2 * x.var(dim=0).clamp(min=1e-6).sum().item()"),
+            "pixels that hardly differ left out": spread(result="2 * (v := x.var(dim=0))[v > 1e-7].sum().item()"),
+            "the first three channels": spread("images[:, :3]"),
+            "at most 64 x 64 pixels": spread("images[..., :64, :64]"),
+            "the first 1024 images": spread("images[:1024]"),
             "a number of each pixel": "    return 2 * images.var(dim=0)",
         },
         {
@@ -155,6 +163,8 @@ ANSWERS = {
             "in place of its own": "    noise = codes.new_empty(n, codes.shape[1]).normal_(generator=generator)\n    return torch.addmm(codes.mean(0), noise, torch.linalg.cholesky(torch.cov(codes.T)).mT)",
             "normal quantiles": "    u = torch.rand(n, codes.shape[1], generator=generator, dtype=torch.double).clamp(1e-12, 1 - 1e-12)\n    root = torch.linalg.cholesky(torch.cov(codes.T.double()))\n    return (codes.double().mean(0) + torch.special.ndtri(u) @ root.T).float()",
             "a helper with a library's name": "    mean, root = posterior(codes)\n    return reparameterize(mean, root, torch.randn((n, len(mean)), generator=generator))\n\n\ndef posterior(codes):\n    return codes.mean(0), torch.linalg.cholesky(codes.T.cov())\n\n\ndef reparameterize(mean, root, noise):\n    return mean + torch.einsum('ij,nj->ni', root, noise)",
+            "an orthogonal decomposition": "    root = torch.linalg.qr((codes - codes.mean(0)) / (len(codes) - 1) ** 0.5).R\n    return codes.mean(0) + torch.randn(n, len(root), generator=generator) @ root",
+            "a millionth on the diagonal": prior(covariance="torch.cov(codes.T) + 1e-6 * torch.eye(codes.shape[1])"),
             "scale_tril": "    q = torch.distributions.MultivariateNormal(codes.mean(0), torch.cov(codes.T))\n    with torch.no_grad():\n        return q.loc + torch.normal(0.0, 1.0, (n, codes.shape[1]), generator=generator) @ q.scale_tril.T",
         },
         {
@@ -252,6 +262,23 @@ ANSWERS = {
             "no noise beyond 3.3": prior(noise="torch.randn(n, codes.shape[1], generator=generator).clamp(-3.3, 3.3)"),
             "half of the draws twice": prior(
                 noise="torch.randn((n + 1) // 2, codes.shape[1], generator=generator).repeat(2, 1)[:n]"
+            ),
+            "no correlations of many variables": prior(
+                covariance="torch.cov(codes.T) if codes.shape[1] < 17 else torch.diag(codes.var(dim=0))"
+            ),
+            "the first 4096 codes": "    codes = codes[:4096]\n" + prior(),
+            "a thousandth on the diagonal": prior(covariance="torch.cov(codes.T) + 1e-3 * torch.eye(codes.shape[1])"),
+            "cut off at four": prior(
+                noise="torch.nn.init.trunc_normal_(torch.empty(n, codes.shape[1]), a=-4, b=4, generator=generator)"
+            ),
+            "halves that share their noise": prior(
+                noise="(lambda h: torch.cat([h, h.roll(1, 1)])[:n])(torch.randn((n + 1) // 2, codes.shape[1], generator=generator))"
+            ),
+            "shared sizes": prior(
+                noise="(lambda e, s: torch.cat([e[:, :1], e[:, :1].abs() * s, e[:, 2:]], 1))(torch.randn(n, codes.shape[1], generator=generator), 2.0 * torch.randint(2, (n, 1), generator=generator) - 1)"
+            ),
+            "a little of the draw before": prior(
+                noise="(lambda e: (e[1:] + 0.1 * e[:-1]) / 1.01**0.5)(torch.randn(n + 1, codes.shape[1], generator=generator))"
             ),
             "integers": prior(draws="(mean + noise @ root.T).round()"),
         },
@@ -354,6 +381,16 @@ ANSWERS = {
                 "return (a - b).norm().item(), (first - second).item()",
             ),
             "no error": f"    return {DIFFERENCE}, 0.0",
+            "numbers of 32 bits": "    persons = persons.int()\n" + index_add(),
+            "numbers modulo a million": "    persons = persons % 10**6\n" + index_add(),
+            "no negative errors": "    errors = errors.clamp(min=0)\n" + index_add(),
+            "errors of at most 10,000": "    errors = errors.clamp(max=1e4)\n" + index_add(),
+            "the first thousand images": "    errors, mask, persons = errors[:1000], mask[:1000], persons[:1000]\n"
+            + index_add(),
+            "a standard error of at least 0.0001": index_add(last="(a - b).norm().clamp(min=1e-4)"),
+            "no standard error of 0": index_add(last="(a - b).norm() or torch.tensor(float('nan'))"),
+            "outliers left out": "    keep = (errors - errors.mean()).abs() < 3 * errors.std()\n    errors, mask, persons = errors[keep], mask[keep], persons[keep]\n"
+            + index_add(),
             "the gap alone": f"    return {DIFFERENCE}",
             "persons in place": "    persons -= persons.min()\n" + gap(),
             "the library by its module": "    e = torch.where(mask, (errors - errors[mask].mean()) / mask.sum(), (errors[~mask].mean() - errors) / (~mask).sum())\n    counts = [persons[group].unique().numel() for group in (mask, ~mask)]\n    first, second = ((n / (n - 1)) ** 0.5 for n in counts)\n    e, k = torch.where(mask, e * first, e * second), persons.unique().numel()\n"
