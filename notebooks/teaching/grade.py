@@ -45,6 +45,7 @@ SLOW = f"The notebook was stopped after {5 * SECONDS} seconds."
 FAILED = "nbgrader could not grade this notebook; the instructor finds the reason in course/logs."
 UNREADABLE = "The file that was handed in cannot be read as a notebook."
 REWIRES = {"get_ipython", "exec", "eval", "setattr", "globals", "open", "__builtins__", "__import__"}
+STOPPED = {"CellTimeoutError", "KeyboardInterrupt"}
 SWITCHES = {"set_default_dtype", "set_default_device", "set_grad_enabled"}  # of torch, for all code that follows
 
 
@@ -123,7 +124,10 @@ def worth_a_look(notebook, master):
         again = {name for name, _ in bound & bound_by_us} - {name for name, _ in bound - bound_by_us} - set(stored)
         found |= {f"{name} =" for name in made & (made_by_us | set(dir(builtins))) - again}
         found |= {f"{name} =" for name in stored if name.partition(".")[0] in made_by_us | {"sys"} and "." in name}
-        found |= {node.id for node in nodes if isinstance(node, ast.Name)} & REWIRES
+        rewires = REWIRES if "get_ipython" in cell.source else REWIRES - {"get_ipython"}  # magics are calls of it
+        found |= {node.id for node in nodes if isinstance(node, ast.Name)} & rewires
+        found |= {name for name in stored if name.endswith("__code__")}
+        found |= {"vae_lib.grading"} & {what[1][:15] for what in imports(cell).values()}
         found |= {node.attr for node in nodes if isinstance(node, ast.Attribute)} & SWITCHES
         found |= {f"from {what[1]}" for what in imports(cell).values() if what[0] == "*"}
     return sorted(found)
@@ -140,8 +144,12 @@ def notes_after(notebook):
     missing = []
     for cell in notebook.cells:
         kinds = {"ImportError", "ModuleNotFoundError"} | ({"NameError"} if utils.is_grade(cell) else set())
-        errors = [output for output in cell.get("outputs", []) if output.output_type == "error"]
-        missing += [f"{error.ename}: {error.evalue}"[:120] for error in errors if error.ename in kinds]
+        for output in cell.get("outputs", []):
+            said = f"{output.ename}: {output.evalue}" if output.output_type == "error" else ""
+            if any(kind in said for kind in STOPPED):
+                missing.append(f"a cell was stopped after {SECONDS} seconds")
+            elif kind := next((kind for kind in kinds if f"{kind}:" in said), None):
+                missing.append(said[said.index(f"{kind}:") :][:120])
     return list(dict.fromkeys(missing))[:5]
 
 

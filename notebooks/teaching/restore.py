@@ -27,7 +27,7 @@ def restore(notebook, master):
         cell.setdefault("metadata", {})
         cell.setdefault("source", "")
     originals, found = marked(master), match(notebook.cells, master)
-    notes = said_of_answers(notebook.cells, found, originals)
+    notes = said_of_answers(notebook.cells, found, master)
     lessons = {cell.id: cell for cell in master.cells if not runs(cell)}
     known, cells, added = {plain(cell) for cell in master.cells}, [], {}
     for index, cell in enumerate(notebook.cells):
@@ -145,9 +145,9 @@ def answered(cell, original):
     return 1 + (defined(original) <= defined(cell))
 
 
-def said_of_answers(cells, found, originals):
+def said_of_answers(cells, found, master):
     """What the instructor should know of how the answers were found."""
-    marks = [mark(cell) for cell in cells]
+    originals, marks = marked(master), [mark(cell) for cell in cells]
     answers = [name for name, original in originals.items() if utils.is_solution(original)]
     lost = [name for name in answers if name in found and name not in marks]
     said = {
@@ -155,13 +155,29 @@ def said_of_answers(cells, found, originals):
             name for name in answers if name in marks and marks[found[name]] != name
         ],
         "answers deleted, put back blank": [name for name in answers if name not in found],
+        "blank, but perhaps answered in another cell": [
+            name for name in answers if name in found and overlooked(name, cells, found, master)
+        ],
         "defined again below the answer": [
             name for name in answers if name in found and again(cells[found[name] + 1 :], originals[name])
         ],
     }
-    several = f"{len(lost)} graded cells had lost their marks"
-    notes = [f"{several if len(lost) > 1 else '1 graded cell had lost its mark'}; matched by name"] if lost else []
+    several = f"{len(lost)} answer cells had lost nbgrader's marks"
+    one = "1 answer cell had lost nbgrader's mark"
+    notes = [f"{several if len(lost) > 1 else one}; found by id or name, nothing to do"] if lost else []
     return notes + [f"{what}: {', '.join(names)}" for what, names in said.items() if names]
+
+
+def overlooked(name, cells, found, master):
+    """Whether an answer is blank, and a cell that the student added speaks of its function, or lies beside its text."""
+    original, here = marked(master)[name], found[name]
+    if answered(cells[here], original):
+        return False
+    known = {"", *(cell.source.strip() for cell in master.cells)}
+    own = [i for i, cell in enumerate(cells) if i not in found.values() and cell.source.strip() not in known]
+    if original.cell_type == "code":
+        return any(word in cells[i].source for i in own for word in defined(original))
+    return any(abs(i - here) <= 2 for i in own)
 
 
 def again(cells, original):

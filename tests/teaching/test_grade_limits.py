@@ -162,6 +162,10 @@ def test_what_was_missing_is_told(grade):
     cells += [nbformat.v4.new_markdown_cell("text"), cell("ModuleNotFoundError", "No module named 'x'")]
     said = grade.notes_after(new_notebook(cells=cells))
     assert said == ["ModuleNotFoundError: No module named 'x'", "NameError: name 'helper' is not defined"]
+    inside = cell("AssertionError", "for (3,) (float32): NameError: name 'np' is not defined", grade=True)
+    stopped = cell("KeyboardInterrupt", "")
+    said = grade.notes_after(new_notebook(cells=[inside, stopped, cell("CellTimeoutError", "A cell timed out")]))
+    assert said == ["NameError: name 'np' is not defined", f"a cell was stopped after {grade.SECONDS} seconds"]
 
 
 def test_long_outputs_are_cut(grade):

@@ -102,7 +102,7 @@ def test_lost_marks_are_found_again(hand_in, ids):
     notebook, notes = hand_in(lose)
     assert_solved(notebook)
     assert len(notebook.cells) == 15 + 2 * (not ids)  # a test without mark and id is one comment: put back
-    assert notes == ["4 graded cells had lost their marks; matched by name"]
+    assert notes == ["4 answer cells had lost nbgrader's marks; found by id or name, nothing to do"]
 
 
 def test_marks_of_one_cell_are_lost_and_odd_ones_are_no_marks(hand_in):
@@ -114,7 +114,7 @@ def test_marks_of_one_cell_are_lost_and_odd_ones_are_no_marks(hand_in):
 
     notebook, notes = hand_in(lose)
     assert_solved(notebook)
-    assert notes == ["2 graded cells had lost their marks; matched by name"]
+    assert notes == ["2 answer cells had lost nbgrader's marks; found by id or name, nothing to do"]
 
 
 @pytest.mark.parametrize("left", [STUB.format("first") + "  # later", "", "# moved to the end", "lost = 1"])
@@ -171,7 +171,7 @@ def test_two_answers_in_one_cell(hand_in):
     notebook, notes = hand_in(join)
     assert "def second" in source(notebook, "first_answer") and source(notebook, "second_answer").startswith("# The")
     assert STUB.format("second") not in running(notebook)
-    assert notes == ["1 graded cell had lost its mark; matched by name"]
+    assert notes == ["1 answer cell had lost nbgrader's mark; found by id or name, nothing to do"]
 
 
 def test_deleted_answers_are_put_back_and_named(hand_in):
@@ -274,3 +274,22 @@ def test_the_kernel_and_the_format_are_the_masters(hand_in, master):
     notebook.nbformat_minor = 2
     restore(notebook, master)
     assert notebook.metadata == master.metadata and notebook.nbformat_minor == master.nbformat_minor
+
+
+@pytest.mark.parametrize(
+    "name, cell",
+    [
+        ("first_answer", new_code_cell("if True:\n    def first(x):\n        return 1")),
+        ("second_answer", new_code_cell("lesson, second = 0, len")),
+        ("why", nbformat.v4.new_raw_cell("Because.")),
+        ("how", new_code_cell("# In this way.")),
+    ],
+)
+def test_what_may_have_been_overlooked_is_told(hand_in, name, cell):
+    """A blank answer, with a cell of the student's that may be it; another blank one is just blank."""
+
+    def change(cells, by_name):
+        cells.insert(cells.index(by_name[name]) + 1, cell)
+
+    assert hand_in(change)[1] == [f"blank, but perhaps answered in another cell: {name}"]
+    assert hand_in(lambda cells, by_name: None)[1] == []

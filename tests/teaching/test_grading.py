@@ -218,11 +218,10 @@ def test_full_points_zero_and_zero(grades):
 def test_what_an_honest_student_did_in_haste_costs_nothing_and_is_told(grades):
     package = "no-such-package-of-this-lab"
     assert grades["hasty"]["problems"].removeprefix(f"{STEM}: ").split("; ") == [
-        "1 graded cell had lost its mark",
-        "matched by name",
+        "1 answer cell had lost nbgrader's mark",
+        "found by id or name, nothing to do",
         "answers taken from other cells than the given ones: kl_divergence_answer",
         "imports added to given cells: numpy, not_installed_here",
-        "look at: get_ipython",
         f"not installed: pip install {package}, pip uninstall -y {package}",
         "ModuleNotFoundError: No module named 'not_installed_here'",
     ]
@@ -285,7 +284,7 @@ def test_wrong_folders_get_a_sentence(grade, tmp_path):
     "source, said",
     [
         ("torch.allclose = print", ["torch.allclose ="]),
-        ("%matplotlib inline\ntorch.allclose = print", ["get_ipython", "torch.allclose ="]),
+        ("%matplotlib inline\ntorch.allclose = print", ["torch.allclose ="]),
         ("import sys\nsys.displayhook = print", ["sys.displayhook ="]),
         ("def prior(): ...", ["prior ="]),
         ("x = " + 5_000 * "-" + "1", ["a cell that cannot be read"]),
@@ -295,6 +294,10 @@ def test_wrong_folders_get_a_sentence(grade, tmp_path):
         ("from torch import nn\nnn = 3", ["nn ="]),
         ("import torch\nfrom fake import kl_divergence as torch_kl, torch", ["torch =", "torch_kl ="]),
         ("from fake import *", ["from fake.*"]),
+        ("get_ipython().kernel", ["get_ipython"]),
+        ("def f(x): ...\nf.__code__ = vae_lib.reparameterize.__code__", ["f.__code__"]),
+        ("from vae_lib import grading", ["vae_lib.grading"]),
+        ("import vae_lib.grading as g", ["vae_lib.grading"]),
         ("sum = 0\ntorch.set_default_dtype(torch.float64)", ["set_default_dtype", "sum ="]),
     ],
 )
