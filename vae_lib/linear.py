@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vae_lib.checks import LabError
-from vae_lib.data import to_float
+from vae_lib.data.dataset import as_images, to_float
 from vae_lib.engine.batches import batches
 from vae_lib.models import Autoencoder
 
@@ -54,6 +54,7 @@ def add_linear_vae(model, dataset):
     dataset: images of the model's shape. Such a model is not saved: its `config` does not name the linear part.
     LabError for an autoencoder, for other shapes and odd sides, and if the model has a linear part.
     """
+    dataset = as_images(dataset)
     check_linear(model, dataset)
     mean, variances, directions = principal_components(dataset)
     k = min(model.latent_dim, int((variances > 0.5).sum()))

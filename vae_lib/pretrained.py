@@ -181,7 +181,21 @@ def hindrance(model, config):
         return f"it has no {min(more)}, which {config['class']} of its config has"
     if other := [name for name in ours if ours[name] != theirs[name]]:
         return f"{other[0]} is {ours[other[0]]} here and {theirs[other[0]]} in {config['class']} of its config"
+    if isinstance(model, VAE) and not decodes_alike(model, config):
+        return f"{config['class']} of its config makes other pictures with these weights"
     return None
+
+
+def decodes_alike(model, config):
+    """Whether the model that `build_model(config)` makes reconstructs an image as this one does, with its weights."""
+    with torch.random.fork_rng(devices=[]):
+        again = build_model(config)
+    again.load_state_dict(model.state_dict())
+    image = torch.rand(1, *model.image_shape, generator=torch.Generator().manual_seed(0))
+    trains, device = model.training, next(model.parameters()).device
+    pictures = [one.eval().to(device).reconstruct(image.to(device)) for one in (model, again)]
+    model.train(trains)
+    return torch.allclose(*pictures, atol=1e-5, equal_nan=True)
 
 
 # --- runs ---

@@ -135,6 +135,11 @@ def test_a_subset_becomes_a_dataset_also_of_a_subset(tiny):
     assert torch.equal(part.targets, tiny.targets[chosen]) and torch.equal(part.factors["person"], chosen)
     assert as_images(tiny) is tiny and len(as_images(Subset(tiny, []))) == 0
     assert torch.equal(as_images(Subset(tiny, np.array([3, 1]))).images, tiny.images[[3, 1]])
+    for mask in (tiny.targets == 3, (tiny.targets == 3).tolist(), (tiny.targets == 3).numpy()):
+        with pytest.raises(LabError, match=r"a Subset takes indices; give dataset\.select\(mask\)"):
+            as_images(Subset(tiny, mask))
+    with pytest.raises(LabError, match="indices from 3 to 64 of 64 images"):
+        as_images(Subset(tiny, [3, 64]))
 
 
 def wrong_datasets(tiny):

@@ -450,3 +450,15 @@ def test_parts_made_by_torch_are_taken_and_other_data_refused(tiny, monkeypatch)
             train_or_load("n", fc, CONFIG, *data)
     with pytest.raises(LabError, match="^train must be an ImageDataset"):
         load_or_fit_prior("n", fc(), DataLoader(tiny))
+
+
+def test_a_change_that_neither_config_nor_weights_tell_is_refused(tmp_path):
+    """It would be lost in silence: the loaded model would make other pictures."""
+    for change in (lambda m: setattr(m, "centre", 0.5), lambda m: m.encoder.__setitem__(2, torch.nn.Tanh())):
+        model = FCVAE((1, 4, 4), (8,), 2)
+        pretrained.check_loadable(model)
+        state = torch.get_rng_state()
+        change(model)
+        with pytest.raises(LabError, match="makes other pictures with these weights"):
+            pretrained.check_loadable(model)
+        assert model.training and torch.equal(torch.get_rng_state(), state)

@@ -3,9 +3,10 @@
 import mmap
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
-from vae_lib.checks import LabError, check_bytes, check_labelled, check_not_empty, near_names
+from vae_lib.checks import LabError, check_bytes, check_indices, check_labelled, check_not_empty, near_names
 
 
 @dataclass(eq=False, repr=False)
@@ -109,8 +110,9 @@ def as_images(dataset, argument="dataset"):
     if isinstance(dataset, ImageDataset):
         return dataset
     if isinstance(dataset, torch.utils.data.Subset):
-        whole = as_images(dataset.dataset, argument)
-        return whole.select(torch.as_tensor(list(dataset.indices), dtype=torch.long))
+        whole, indices = as_images(dataset.dataset, argument), torch.as_tensor(np.array(dataset.indices))
+        check_indices(argument, indices, len(whole))
+        return whole.select(indices.long())
     kind = type(dataset)
     what = "None" if dataset is None else f"a {kind.__name__} of {kind.__module__.split('.')[0]}"
     raise LabError(f"{argument} must be an ImageDataset, or a Subset of one, not {what}; {way_to_images(dataset)}.")
