@@ -53,32 +53,43 @@ def in_form(form, arguments):
     return [FORMS[form](value.detach().clone()) if torch.is_tensor(value) else value for value in arguments]
 
 
-def compare(answer, reference, *arguments, rtol=1e-4, atol=1e-5):
+def compare(answer, reference, *arguments, rtol=1e-4, atol=1e-5, slopes=False):
     """An answer returns what the reference returns in float64, for these arguments in each of FORMS, and leaves them as
-    they are: tensors of any float type, floats, for which a tensor without dimensions will do, or a tuple of those.
-    AssertionError otherwise, with a sentence that says for which arguments."""
-    results = reference(*in_form("float64", arguments))
+    they are: tensors of any float type, floats, for which a tensor without dimensions will do, or several of those.
+    With `slopes`, the gradients of the sum of its results are the reference's, too, for each tensor on which those
+    depend. AssertionError otherwise, with a sentence that says for which arguments."""
+    results, true_slopes = results_and_slopes(reference, in_form("float64", arguments), slopes)
     several = isinstance(results, tuple)
     for form in FORMS:
         given, kept = in_form(form, arguments), in_form(form, arguments)
         case = f"for {', '.join(map(describe, given))} ({form})"
-        yours = call(answer, given, case)
-        if several:
-            assert isinstance(yours, tuple | list) and len(yours) == len(results), f"return {len(results)} values"
-        for k, (one, true) in enumerate(zip(yours, results) if several else [(yours, results)], start=1):
+        try:
+            yours, your_slopes = results_and_slopes(answer, given, slopes)
+            yours = [*yours] if several else [yours]
+        except (AssertionError, NotImplementedError):
+            raise
+        except Exception as error:
+            raise AssertionError(f"{case}: {type(error).__name__}: {error}") from error
+        assert not several or len(yours) == len(results), f"return {len(results)} values"
+        for k, (one, true) in enumerate(zip(yours, results if several else [results]), start=1):
             compare_values(one, true, f"value {k} {case}" if several else case, rtol, atol)
+        for tensor, one, true in zip(filter(torch.is_tensor, given), your_slopes, true_slopes):
+            if true is not None:
+                one = torch.zeros_like(tensor) if one is None else one
+                compare_values(one, true, f"the gradient, {case}", rtol, atol)
         unchanged = (torch.equal(a, b) for a, b in zip(given, kept) if torch.is_tensor(a))
         assert all(unchanged), "your answer changes its arguments"
 
 
-def call(answer, given, case):
-    """What an answer returns. Its own error becomes an AssertionError that says for which arguments."""
-    try:
-        return answer(*given)
-    except (AssertionError, NotImplementedError):
-        raise
-    except Exception as error:
-        raise AssertionError(f"{case}: {type(error).__name__}: {error}") from error
+def results_and_slopes(function, arguments, slopes):
+    """What a function returns, and the gradients of the sum of its results by each tensor among the arguments, None
+    where there is none."""
+    tensors = [value.requires_grad_(slopes) for value in arguments if torch.is_tensor(value)]
+    results = function(*arguments)
+    values = results if isinstance(results, tuple | list) else [results]
+    total = sum(value.sum() for value in values) if slopes else torch.zeros(())
+    by_each = torch.autograd.grad(total, tensors, allow_unused=True) if total.requires_grad else [None] * len(tensors)
+    return results, by_each
 
 
 def describe(argument):
@@ -86,9 +97,8 @@ def describe(argument):
     if torch.is_tensor(argument) and argument.ndim:
         size = f" up to {argument.abs().max():.1g}" if argument.numel() and argument.is_floating_point() else ""
         return f"{tuple(argument.shape)}{size}"
-    return (
-        f"{argument:g}" if torch.is_tensor(argument) or isinstance(argument, int | float) else type(argument).__name__
-    )
+    is_number = isinstance(argument, torch.Tensor | int | float)
+    return f"{argument:g}" if is_number else type(argument).__name__
 
 
 def compare_values(yours, true, case, rtol, atol):
@@ -101,6 +111,37 @@ def compare_values(yours, true, case, rtol, atol):
     assert yours.shape == true.shape, f"one number is asked for, not a tensor of shape {tuple(yours.shape)}"
     wrong = ~torch.isclose(yours, true, rtol=rtol, atol=atol, equal_nan=True)
     assert not wrong.any(), f"{case}: {yours[wrong][0]:.7g} where {true[wrong][0]:.7g} is right"
+
+
+def check_noise(noise):
+    """Noise (calls, ...) consists of independent standard normal numbers, as far as its moments tell, and sums and
+    correlations of the slices along each dimension and of the numbers of a call: at six standard errors or more.
+    AssertionError otherwise, with a sentence."""
+    noise = noise.double()
+    far = (noise.abs() > 3).double()
+    moments = {"mean": (noise, 0, 1), "mean square": (noise**2, 1, 2), "mean 4th power": (noise**4, 3, 96)}
+    moments |= {"mean 6th power": (noise**6, 15, 10_170), "share beyond 3": (far, 0.0027, 0.0027)}
+    for name, (values, true, variance) in moments.items():
+        yours, error = values.mean(), (variance / noise.numel()) ** 0.5
+        assert abs(yours - true) < 6 * error, f"not standard normal noise: its {name} is {yours:.4f}, not {true}"
+    assert noise.numel() < 200_000 or noise.abs().max() > 4, "not standard normal noise: nothing lies far out"
+    for slices in (noise.flatten(1).T, *(noise.transpose(0, axis).flatten(1) for axis in range(noise.ndim))):
+        check_independence(slices, "noise")
+        check_independence((slices**2 - 1) / 2**0.5, "the size of noise")
+
+
+def check_independence(slices, what):
+    """Numbers (L, M) of mean 0 and variance 1 are independent of each other."""
+    for dim, count in enumerate(slices.shape):
+        sums = slices.sum(dim=dim).square() / count  # near 0 where the noise is centred or antithetic
+        error = ((2 + 12 / count) / len(sums)) ** 0.5
+        assert len(sums) < 30 or abs(sums.mean() - 1) < 7 * error, f"{what} of some draws depends on that of others"
+    for lag in {1, len(slices) // 2} - {0, len(slices)}:
+        product = (slices[lag:] * slices[:-lag]).mean()
+        assert abs(product) < 7 / slices.numel() ** 0.5, f"draws share {what} with earlier ones"
+    if 1 < len(slices) <= slices.shape[1]:
+        pairs = slices.corrcoef().fill_diagonal_(0).abs()
+        assert pairs.max() < 8 / slices.shape[1] ** 0.5, f"two dimensions, rows or calls share {what}"
 
 
 class Largest(TorchDispatchMode):
