@@ -262,6 +262,17 @@ def test_a_model_of_faces_is_given_the_face_other_models_the_centre_square(here,
         assert np.abs(given - np.asarray(expected)).mean() < 2
 
 
+def test_damaged_photos_of_a_folder_are_left_out(here, tiny_model, capsys):
+    (here / "album").mkdir()
+    (here / "album" / "a.png").write_bytes(b"half")
+    command = "reconstruct", "album", "--model", tiny_model, "--out", "grid.png"
+    assert "album/a.png" in fails(capsys, *command)  # the only one
+    Image.fromarray(PATTERN).save(here / "album" / "b.png")
+    assert main([*command]) == 0 and "left out: album/a.png" in capsys.readouterr().out
+    assert tiles("grid.png", 16, 8, 2, 1).shape[1] == 1
+    assert "album/a.png" in fails(capsys, "reconstruct", "album/a.png", "album/b.png", "--model", tiny_model)
+
+
 def test_photos_of_iphones_are_found_in_a_folder(here, tiny_model, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (here / "album").mkdir()
@@ -329,7 +340,9 @@ def test_photos_that_cannot_be_used(here, tiny_model, capsys):
     assert sorted(os.listdir()) == ["empty", "one.png", "text.png"]
 
 
-def test_patterns_that_the_shell_leaves_to_the_program(here, tiny_model, capsys):
+def test_patterns_that_the_shell_leaves_to_the_program(here, tiny_model, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.setenv("USERPROFILE", str(here))  # Windows
     (here / "album").mkdir()
     for name in ("b.png", "a.png", "c.PNG", ".hidden.png", "album/d.png", "a[1].png", "a1.png"):
         Image.fromarray(PATTERN).save(here / name, "png")
@@ -339,6 +352,7 @@ def test_patterns_that_the_shell_leaves_to_the_program(here, tiny_model, capsys)
         ("b[.]png", ["b.png"]),
         ("al*", ["album/d.png"]),  # a folder
         ("*/?.png", ["album/d.png"]),
+        ("~/?.png", [(here / name).as_posix() for name in ("a.png", "b.png")]),
     ):
         assert [path.as_posix() for path in list_photos([pattern])] == names
     assert main(["reconstruct", "a*.png", "--model", tiny_model, "--out", "grid.png"]) == 0

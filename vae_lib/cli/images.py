@@ -1,5 +1,6 @@
 """What the commands read and write: photos in, pictures out, and what --out may be."""
 
+import os
 import tempfile
 from glob import glob
 from pathlib import Path
@@ -42,7 +43,7 @@ def left_out(folder):
 
 def matching(paths):
     """The paths; a pattern such as *.jpg, which Windows and quotes leave to the program, becomes what matches it."""
-    for path in paths:
+    for path in map(os.path.expanduser, paths):
         yield from [Path(path)] if Path(path).exists() else map(Path, sorted(glob(path)) or [path])
 
 
@@ -55,11 +56,18 @@ def read_photos(paths, image_shape, crop=None, invert=False, of_digits=False):
     """Photos, and those in folders, as a model is given them: -> uint8 (N, C, H, W). What was done is printed.
 
     crop: of CelebA's frame, into which a face is brought; None for the centre square. of_digits: for a model of MNIST,
-    of which a photo that is mostly light is told to look like paper. LabError for no whole image.
+    of which a photo that is mostly light is told to look like paper. Damaged files of a folder are left out. LabError
+    for a damaged photo that is named itself, or no whole image.
     """
-    images = []
+    images, damaged, named = [], [], {*matching(paths)}
     for path in list_photos(paths):
-        image, how = photos.as_seen(path, image_shape, crop)
+        try:
+            image, how = photos.as_seen(path, image_shape, crop)
+        except LabError as error:
+            if path in named:
+                raise
+            damaged.append(error)
+            continue
         image = 255 - image if invert else image
         print(f"{path}: {how}{', inverted' if invert else ''}")
         if of_digits and image.float().mean() > 127:
@@ -69,6 +77,10 @@ def read_photos(paths, image_shape, crop=None, invert=False, of_digits=False):
     for folder in filter(Path.is_dir, matching(paths)):
         if others := left_out(folder):
             print(f"{folder}: left out: {len(others):,} ({some(others)})")
+    if not images:
+        raise damaged[0]
+    for error in damaged:
+        print(f"left out: {error}")
     return torch.stack(images)
 
 
