@@ -7,7 +7,7 @@ from answers import ANSWERS
 
 from report import ANSWERS as ANSWERS_TABLE
 from vae_lib import kl_divergence, settings
-from vae_lib.grading import raises, without
+from vae_lib.grading import check_noise, compare, raises, without
 
 NOTEBOOKS = {path.stem: nbformat.read(path, 4) for path in sorted((settings.REPOSITORY / "notebooks").glob("*.ipynb"))}
 EXERCISES = [(stem, name) for stem in ANSWERS for name in ANSWERS[stem]]
@@ -133,3 +133,41 @@ def test_raises_asks_for_one_kind_of_error():
     assert raises(ValueError, int, "x") and not raises(ValueError, int, "1")
     with pytest.raises(TypeError):
         raises(ValueError, int, [])
+
+
+def test_compare_asks_for_the_gradients_on_which_the_reference_depends():
+    def square(x, y):
+        return (x**2 + y.detach()).sum()
+
+    given = torch.ones(2), torch.ones(2)
+    compare(square, square, *given, slopes=True)
+    compare(lambda x, y: (x**2 + y).sum(), square, *given, slopes=True)  # more than the reference asks for
+    cut = lambda x, y: (x.detach() ** 2 + y).sum()  # noqa: E731
+    compare(cut, square, *given)
+    with pytest.raises(AssertionError, match=r"the gradient, for \(2,\) .*: 0 where 2 is right"):
+        compare(cut, square, *given, slopes=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda noise: noise, None),
+        (lambda noise: noise + 0.06, "its mean is"),
+        (lambda noise: noise.clamp(-3, 3), "share beyond 3 is 0.0000"),
+        (lambda noise: noise.sign() * noise.abs().sqrt() * 1.12, "4th power"),
+        (lambda noise: torch.cat([noise[:500], -noise[:500]]), "earlier|other"),
+        (lambda noise: noise - noise.mean(dim=(1, 2), keepdim=True), "depends on others"),
+        (lambda noise: noise[:, :1].expand_as(noise), "share noise|earlier|other"),
+        (lambda noise: noise * noise.flatten(1)[:, :1, None].sign(), "mean|share"),
+        (
+            lambda noise: torch.cat([noise[..., :1], noise[..., :1].abs() * noise[..., 1:].sign()], 2),
+            "the size of noise",
+        ),
+    ],
+)
+def test_check_noise_sees_what_is_not_normal_or_not_independent(spoil, message):
+    noise = spoil(torch.randn(1000, 5, 4, generator=torch.Generator().manual_seed(0)))
+    if message is None:
+        return check_noise(noise)
+    with pytest.raises(AssertionError, match=message):
+        check_noise(noise)
