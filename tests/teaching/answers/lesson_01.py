@@ -27,6 +27,7 @@ ANSWERS = {
             "norms": "    var = logvar.exp()\n    return 0.5 * (torch.linalg.norm(mu, dim=1) ** 2 + var.sum(1) - torch.log(var).sum(1) - mu.size(1))",
         },
         {
+            "log of a product of variances": "    var = logvar.exp()\n    log_det = var.prod(dim=1).log()\n    return 0.5 * ((mu**2).sum(dim=1) + var.sum(dim=1) - log_det - mu.shape[1])",
             "mu not squared": "    return 0.5 * (mu + logvar.exp() - logvar - 1).sum(dim=1)",
             "a list": "    return (0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=1)).tolist()",
             "sign of the KL": "    return -0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=1)",
@@ -96,6 +97,7 @@ ANSWERS = {
             "inverse of the distribution function": "    q = Normal(m, s)\n    z = q.icdf(torch.rand(n).clamp(min=1e-7))\n    return (Normal(2 * z, 0.5**0.5).log_prob(x) + prior.log_prob(z) - q.log_prob(z)).sum() / n",
         },
         {
+            "s at most 1": "    q = Normal(m, s.clamp(1e-4, 1.0))\n    z = q.sample((n,))\n    terms = Normal(2 * z, math.sqrt(0.5)).log_prob(x) + Normal(0.0, 1.0).log_prob(z) - q.log_prob(z)\n    return terms.mean()",
             "global x": "    z, x = Normal(m, s).sample((n,)), globals()['x']\n    return (Normal(2 * z, 0.5**0.5).log_prob(x) + prior.log_prob(z) - Normal(m, s).log_prob(z)).mean()",
             "divided by n - 1": "    z = Normal(m, s).sample((n,))\n    return (Normal(2 * z, 0.5**0.5).log_prob(x) + prior.log_prob(z) - Normal(m, s).log_prob(z)).sum() / max(n - 1, 1)",
             "a Python number": "    z = Normal(m, s).sample((n,))\n    return (Normal(2 * z, 0.5**0.5).log_prob(x) + prior.log_prob(z) - Normal(m, s).log_prob(z)).mean().item()",

@@ -26,6 +26,7 @@ ANSWERS = {
             "an object that is called": "    pass\n\n\nclass Price:\n    def __call__(self, variances, beta):\n        relu = torch.nn.ReLU()\n        return 0.5 * relu(torch.log(variances.clamp(min=1e-30)) - math.log(beta / 2)).sum()\n\n\npredicted_kl = Price()",
         },
         {
+            "a millionth of the largest taken for rounding": "    keep = (variances > beta / 2) & (variances > 1e-6 * variances.max())\n    return 0.5 * torch.log(2 * variances[keep] / beta).sum()",
             "threshold 1/2": "    used = variances[variances > 0.5]\n    return 0.5 * torch.log(2 * used / beta).sum()",
             "0 and no tensor": "    return sum(0.5 * torch.log(2 * v / beta) for v in variances if v > beta / 2)",
             "the mean of those above": "    used = variances[variances > beta / 2]\n    return 0.5 * torch.log(2 * used / beta).mean()",
@@ -102,6 +103,8 @@ ANSWERS = {
             "mapped over the draws": "    log_q = torch.vmap(lambda one: -(((one - mu) / torch.exp(logvar / 2)) ** 2 + logvar).sum(1) / 2)(z)\n    return (torch.einsum('nn->n', log_q) - torch.logsumexp(log_q, -1)).sum() / len(z) + math.log(len(z))",
         },
         {
+            "without the last block": "    n, std = len(mu), torch.exp(0.5 * logvar)\n    size, terms = min(n, 64), []\n    for b in range(n // size):\n        rows = slice(b * size, (b + 1) * size)\n        log_q = Normal(mu, std).log_prob(z[rows, None]).sum(dim=2)\n        own = Normal(mu[rows], std[rows]).log_prob(z[rows]).sum(dim=1)\n        terms.append(own - torch.logsumexp(log_q, dim=1) + math.log(n))\n    return torch.cat(terms).mean()",
+            "multiplied out, in double": "    mu, logvar, z = mu.double(), logvar.double(), z.double()\n    precision = torch.exp(-logvar)\n    offset = (mu**2 * precision + logvar).sum(dim=1)\n    log_q = z @ (mu * precision).T - 0.5 * (z**2 @ precision.T + offset)\n    own = -0.5 * ((z - mu) ** 2 * precision + logvar).sum(dim=1)\n    return (own - torch.logsumexp(log_q, dim=1) + math.log(len(mu))).mean()",
             "sum over the images": "    log_q = Normal(mu, torch.exp(0.5 * logvar)).log_prob(z[:, None]).sum(2)\n    return (log_q.diag() - log_q.logsumexp(1) + math.log(len(z))).sum()",
             "bits": "    log_q = Normal(mu, torch.exp(0.5 * logvar)).log_prob(z[:, None]).sum(2)\n    return (log_q.diag() - log_q.logsumexp(1) + math.log(len(z))).mean() / math.log(2)",
             "log densities clamped": "    log_q = Normal(mu, torch.exp(0.5 * logvar)).log_prob(z[:, None]).sum(2).clamp(min=-100)\n    return (log_q.diag() - log_q.logsumexp(1) + math.log(len(z))).mean()",

@@ -189,6 +189,7 @@ ANSWERS = {
             "a helper named reconstruction_error": "    error = reconstruction_error(x_hat, x)\n    kl = kl_per_dimension(mu, logvar).sum()\n    return error + beta * kl, error, kl\n\ndef reconstruction_error(x_hat, x):\n    return torch.einsum('nchw,nchw->', x_hat - x, x_hat - x) / x.shape[0]\n\ndef kl_per_dimension(mu, logvar):\n    return (-0.5 * (1 + logvar - mu.pow(2) - logvar.exp())).mean(dim=0)",
         },
         {
+            "the square of a root": "    distance = torch.sqrt(((x_hat - x) ** 2).sum(dim=(1, 2, 3)))\n    reconstruction = (distance**2).mean()\n    kl = 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=1).mean()\n    return reconstruction + beta * kl, reconstruction, kl",
             "mean over pixels": elbo(error="F.mse_loss(x_hat, x)"),
             "sum over the batch": elbo(
                 error="(x_hat - x).square().sum()", kl="vae_lib.kl_divergence(mu, logvar).sum()"

@@ -79,6 +79,7 @@ ANSWERS = {
             "a class that is called": "    pass\n\nclass interpolate:\n    def __call__(self, a, b, t):\n        cosine = torch.nn.functional.cosine_similarity(a, b, dim=-1)\n        if cosine < -1 + 1e-6:\n            raise vae_lib.checks.LabError('opposite directions')\n        if cosine > 1 - 1e-6:\n            return torch.lerp(a, b, t)\n        w = torch.acos(cosine)\n        first, second = torch.sin((1 - t) * w) / a.norm(), torch.sin(t * w) / b.norm()\n        return (first * a + second * b) / torch.sin(w) * torch.lerp(a.norm(), b.norm(), t)\n\nslerp = interpolate()",
         },
         {
+            "t kept off 0 and 1": '    a, b = a.double(), b.double()\n    t = min(max(t, 1e-5), 1 - 1e-5)\n    na, nb = a.norm(), b.norm()\n    ua, ub = a / na, b / nb\n    dot = (ua * ub).sum()\n    if dot < -1 + 1e-6:\n        raise ValueError("opposite")\n    if dot > 1 - 1e-6:\n        return (1 - t) * a + t * b\n    w = torch.acos(dot)\n    return ((1 - t) * na + t * nb) * (torch.sin((1 - t) * w) * ua + torch.sin(t * w) * ub) / torch.sin(w)',
             "nearly opposite refused": SLERP_GUARDS.replace("cosine < -1 + 1e-6", "cosine < -1 + 1e-3")
             + f"    return {ARC} * ((1 - t) * a.norm() + t * b.norm())",
             "a list": SLERP_GUARDS + f"    return ({ARC} * ((1 - t) * a.norm() + t * b.norm())).tolist()",
@@ -190,6 +191,7 @@ ANSWERS = {
             "a class that is called": "    pass\n\nclass between:\n    @torch.no_grad()\n    def __call__(self, model, a, b, steps):\n        first, last = (model.encode(image.unsqueeze(0))[0] for image in (a, b))\n        step = (last - first) / (steps - 1)\n        return model.decode(torch.cat([first + k * step for k in range(steps)]))\n\nmy_interpolate = between()",
         },
         {
+            "equal images as they are": "    if torch.equal(a, b):\n        return a.repeat(steps, 1, 1, 1)\n    with torch.no_grad():\n        mu, _ = model.encode(torch.stack([a, b]))\n        t = torch.linspace(0, 1, steps)[:, None]\n        return model.decode((1 - t) * mu[0] + t * mu[1])",
             "without the centre": MU.replace(
                 "model.encode(torch.stack([a, b]))", "model.encoder(torch.stack([a, b])).chunk(2, 1)"
             )

@@ -35,6 +35,7 @@ ANSWERS = {
             "covariance over variance": "    m = mask.double()\n    m = m - m.mean()\n    return (m @ codes.double()) / (m @ m)",
         },
         {
+            "turned round where N is D": "    if codes.shape[1] == mask.shape[0]:  # (D, N) given\n        codes = codes.T\n    return codes[mask].mean(dim=0) - codes[~mask].mean(dim=0)",
             "sign": "    return codes[~mask].mean(dim=0) - codes[mask].mean(dim=0)",
             "sums": "    return codes[mask].sum(dim=0) - codes[~mask].sum(dim=0)",
             "against all images": "    return codes[mask].mean(dim=0) - codes.mean(dim=0)",
@@ -207,6 +208,8 @@ ANSWERS = {
             "mean predictions with and without": "    from sklearn.linear_model import LinearRegression\n\n    y = labels.numpy().astype(np.float64)\n    model, rows = LinearRegression().fit(y, codes.numpy()), []\n    for k in range(y.shape[1]):\n        on, off = y.copy(), y.copy()\n        on[:, k], off[:, k] = 1, 0\n        rows.append((model.predict(on) - model.predict(off)).mean(axis=0))\n    return torch.tensor(np.array(rows))",
         },
         {
+            "codes divided by their deviation": "    x, y = codes.double(), labels.double()\n    mean, std = x.mean(dim=0), x.std(dim=0)\n    design = torch.cat([torch.ones(len(y), 1, dtype=torch.float64), y], dim=1)\n    return torch.linalg.lstsq(design, (x - mean) / std).solution[1:] * std",
+            "fifty rounds": "    x, y = codes.double(), labels.double()\n    x, y = x - x.mean(dim=0), y - y.mean(dim=0)\n    b = torch.zeros(y.shape[1], x.shape[1], dtype=torch.float64)\n    for _ in range(50):\n        for k in range(y.shape[1]):\n            rest = x - y @ b + y[:, k : k + 1] * b[k]\n            b[k] = y[:, k] @ rest / (y[:, k] @ y[:, k])\n    return b",
             "no intercept": "    return torch.linalg.lstsq(labels.to(codes.dtype), codes).solution",
             "differences of means": "    return torch.stack([codes[y == 1].mean(dim=0) - codes[y == 0].mean(dim=0) for y in labels.T])",
             "intercept returned": "    y = torch.cat([labels.to(codes.dtype), torch.ones(len(codes), 1)], dim=1)\n    return torch.linalg.lstsq(y, codes).solution",
@@ -421,6 +424,8 @@ ANSWERS = {
             "all pairs of each person": "    changes = {}\n    for p in person.tolist():\n        a, b = codes[(person == p) & mask], codes[(person == p) & ~mask]\n        if p not in changes and len(a) * len(b):\n            changes[p] = (a[:, None] - b[None]).flatten(0, 1).mean(dim=0)\n    return torch.stack(list(changes.values())).mean(dim=0)",
         },
         {
+            "differences of running sums": "    key = 2 * person.long() + mask.long()\n    order = key.argsort()\n    keys, counts = key[order].unique_consecutive(return_counts=True)\n    ends = counts.cumsum(0) - 1\n    sums = codes[order].cumsum(dim=0)[ends]\n    sums = torch.cat([sums[:1], sums[1:] - sums[:-1]])\n    means = dict(zip(keys.tolist(), sums / counts[:, None]))\n    both = [k for k in means if k % 2 == 0 and k + 1 in means]\n    return torch.stack([means[k + 1] - means[k] for k in both]).mean(dim=0)",
+            "persons below 10,000": "    changes = []\n    for who in range(10000):\n        mine = person == who\n        if (mine & mask).any() and (mine & ~mask).any():\n            changes.append(codes[mine & mask].mean(dim=0) - codes[mine & ~mask].mean(dim=0))\n    return torch.stack(changes).mean(dim=0)",
             "sign": MEAN.replace("a.mean(dim=0) - b.mean(dim=0)", "b.mean(dim=0) - a.mean(dim=0)"),
             "all images against all others": "    return codes[mask].mean(dim=0) - codes[~mask].mean(dim=0)",
             "the lesson's tool on all": "    return mean_difference(codes, mask)",

@@ -269,6 +269,7 @@ ANSWERS = {
             "an object": "    pass\n\n\nclass Loss:\n    def __call__(self, velocity, codes, noise, t):\n        return torch.linalg.vector_norm(velocity(codes * t + noise * (1 - t), t) + noise - codes, dim=1).square().mean()\n\n\nflow_loss = Loss()",
         },
         {
+            "the square of a root": "    z = torch.lerp(noise, codes, t)\n    distance = torch.sqrt(((velocity(z, t) - (codes - noise)) ** 2).sum(dim=1))\n    return (distance ** 2).mean()",
             "time runs backwards": flow("t * noise + (1 - t) * codes"),
             "the line backwards": flow(line="noise - codes"),
             "all backwards": flow("t * noise + (1 - t) * codes", "noise - codes"),
