@@ -56,6 +56,7 @@ ANSWERS = {
             "a lambda": encoder() + "\n\nfc_layers = conv_encoder\nconv_encoder = lambda *sizes: fc_layers(*sizes)",
         },
         {
+            "the width before looked up by its number": "    colours, height, width = image_shape\n    layers = []\n    for c in channels:\n        i = channels.index(c)\n        c_in = colours if i == 0 else channels[i - 1]\n        layers += [nn.Conv2d(c_in, c, kernel_size=4, stride=2, padding=1), nn.ReLU()]\n    step = 2 ** len(channels)\n    layers += [nn.Flatten(), nn.Linear(channels[-1] * (height // step) * (width // step), 2 * latent_dim)]\n    return nn.Sequential(*layers)",
             "square images": encoder(size="n_in * h * h"),
             "4 x 4 features": encoder(size="n_in * 4 * 4"),
             "no division": encoder(size="n_in * image_shape[1] * image_shape[2]"),

@@ -294,6 +294,7 @@ ANSWERS = {
             "a class that is called": "    pass\n\nclass per_image:\n    @torch.no_grad()\n    def __call__(self, decode, mu, logvar, n, generator):\n        pairs = torch.cat([mu, mu])\n        total = torch.zeros(len(mu), dtype=torch.float64)\n        for _ in range(n):\n            pairs = torch.cat([mu, vae_lib.models.reparameterize(mu, logvar, generator=generator)])\n            still, moved = decode(pairs).chunk(2)\n            total += torch.einsum('nchw,nchw->n', moved - still, moved - still)\n        return total / n\n\nnoise_cost = per_image()",
         },
         {
+            "squares multiplied out": "    y, sigma = decode(mu).flatten(1), torch.exp(0.5 * logvar)\n    total = 0\n    for _ in range(n):\n        eps = torch.randn(mu.shape, generator=generator, dtype=mu.dtype)\n        x = decode(mu + sigma * eps).flatten(1)\n        total = total + (x * x).sum(dim=1) - 2 * (x * y).sum(dim=1) + (y * y).sum(dim=1)\n    return total / n",
             "divided by n - 1": loop(CHANGE, end="    return total / max(n - 1, 1)"),
             "always 4,000 draws": "    n = 4000\n" + loop(CHANGE),
             "logvar clamped": loop(CHANGE).replace("0.5 * logvar", "0.5 * logvar.clamp(-2, 1)"),
