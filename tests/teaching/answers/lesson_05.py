@@ -319,6 +319,7 @@ ANSWERS = {
             "an Estimate": "    def per_image(group):\n        weights = group.double() / group.sum()\n        mean = (weights * errors).sum()\n        G = persons[group].unique().numel()\n        return mean, weights * (errors - mean) * math.sqrt(G / (G - 1))\n    (a, first), (b, second) = per_image(mask), per_image(~mask)\n    k = persons.unique(return_inverse=True)[1]\n    sums = torch.bincount(k, first - second)\n    return Estimate((a - b).item(), sums.norm().item())",
         },
         {
+            "persons whose errors add up to 0 not counted": "    x = errors.double()\n    names, index = persons.unique(return_inverse=True)\n    parts, means = [], []\n    for chosen in (mask, ~mask):\n        e, p = x[chosen], index[chosen]\n        raw = torch.zeros(len(names), dtype=torch.float64).index_add_(0, p, e)\n        G = int((raw != 0).sum())\n        sums = torch.zeros(len(names), dtype=torch.float64).index_add_(0, p, (e - e.mean()) / len(e))\n        parts.append(sums * math.sqrt(G / max(G - 1, 1)))\n        means.append(e.mean().item())\n    return means[0] - means[1], (parts[0] - parts[1]).square().sum().sqrt().item()",
             "sign": gap("mean_out - mean_in"),
             "against all images": gap("mean_in - errors.mean().item()"),
             "sums": gap("errors[mask].sum().item() - errors[~mask].sum().item()"),
