@@ -208,6 +208,7 @@ ANSWERS = {
             "mean predictions with and without": "    from sklearn.linear_model import LinearRegression\n\n    y = labels.numpy().astype(np.float64)\n    model, rows = LinearRegression().fit(y, codes.numpy()), []\n    for k in range(y.shape[1]):\n        on, off = y.copy(), y.copy()\n        on[:, k], off[:, k] = 1, 0\n        rows.append((model.predict(on) - model.predict(off)).mean(axis=0))\n    return torch.tensor(np.array(rows))",
         },
         {
+            "labels from -1 to 1, where bytes wrap": "    signs = (2 * labels - 1).double()  # -1 and 1\n    design = torch.cat([torch.ones_like(signs[:, :1]), signs], dim=1)\n    return 2 * torch.linalg.lstsq(design, codes.double()).solution[1:]",
             "codes divided by their deviation": "    x, y = codes.double(), labels.double()\n    mean, std = x.mean(dim=0), x.std(dim=0)\n    design = torch.cat([torch.ones(len(y), 1, dtype=torch.float64), y], dim=1)\n    return torch.linalg.lstsq(design, (x - mean) / std).solution[1:] * std",
             "fifty rounds": "    x, y = codes.double(), labels.double()\n    x, y = x - x.mean(dim=0), y - y.mean(dim=0)\n    b = torch.zeros(y.shape[1], x.shape[1], dtype=torch.float64)\n    for _ in range(50):\n        for k in range(y.shape[1]):\n            rest = x - y @ b + y[:, k : k + 1] * b[k]\n            b[k] = y[:, k] @ rest / (y[:, k] @ y[:, k])\n    return b",
             "no intercept": "    return torch.linalg.lstsq(labels.to(codes.dtype), codes).solution",
