@@ -25,7 +25,7 @@ def restore(notebook, master):
     """
     for cell in notebook.cells:
         cell.setdefault("metadata", {})
-        cell.setdefault("source", "")
+        cell["source"] = cell.get("source") or ""  # null in damaged files
     originals, found = marked(master), match(notebook.cells, master)
     notes = said_of_answers(notebook.cells, found, master)
     lessons = {cell.id: cell for cell in master.cells if not runs(cell)}

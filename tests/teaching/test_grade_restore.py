@@ -212,6 +212,14 @@ def test_a_blank_text_is_not_filled_with_the_next_answer(hand_in):
     assert notes == []
 
 
+def test_a_source_of_null_is_empty(hand_in):
+    def change(cells, by_name):
+        solve(cells, by_name)
+        by_name["first_check"].source = None
+
+    assert_solved(hand_in(change)[0])
+
+
 def test_an_answer_that_cannot_be_compiled_is_still_one(hand_in):
     def mistype(cells, by_name):
         solve(cells, by_name)
