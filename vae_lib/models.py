@@ -18,7 +18,7 @@ def reparameterize(mu, logvar, generator=None):
 
     mu, logvar: (N, latent_dim) -> z (N, latent_dim). Kingma & Welling 2014, section 2.4.
     """
-    eps = torch.randn(mu.shape, dtype=mu.dtype, device=mu.device, generator=generator)
+    eps = mu.new_empty(mu.shape).normal_(generator=generator)  # torch.compile refuses randn(..., generator=None)
     return mu + torch.exp(0.5 * logvar) * eps
 
 

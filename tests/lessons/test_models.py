@@ -80,6 +80,15 @@ def test_reparameterize_has_the_posterior_s_moments():
     torch.testing.assert_close(z.var(dim=0), logvar[0].exp(), atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_reparameterize_draws_the_numbers_of_randn(dtype):
+    for shape in ((1, 1), (3, 5), (40, 20)):
+        seeded = (torch.Generator().manual_seed(0) for _ in range(2))
+        mu = torch.zeros(shape[::-1], dtype=dtype).T  # not contiguous
+        z = reparameterize(mu, mu, next(seeded))
+        assert torch.equal(z, torch.randn(shape, dtype=dtype, generator=next(seeded)))
+
+
 def test_reparameterize_gradients():
     """dz/dmu = 1 and dz/dlogvar = (z - mu) / 2, exactly."""
     mu, logvar = (torch.randn(5, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
@@ -208,6 +217,17 @@ def test_a_compiled_model_computes_the_same_and_is_found_inside_its_wrappers():
     torch.testing.assert_close(x_hat, model(x, torch.Generator().manual_seed(0))[0])
     x_hat.view(2, -1), mu.view(-1)
     assert unwrapped(compiled) is unwrapped(torch.nn.DataParallel(compiled)) is unwrapped(model) is model
+
+
+def test_a_compiled_model_takes_batches_of_several_sizes():
+    """From the second size on, as an epoch's last batch has it, torch.compile makes the size a variable."""
+    model = ConvVAE((1, 4, 4), (2,), latent_dim=2)
+    compiled = torch.compile(model, backend="eager")
+    for n in (4, 4, 3, 1):
+        x = torch.rand(n, 1, 4, 4)
+        x_hat, mu, logvar = compiled(x)
+        elbo_loss(x_hat, x, mu, logvar).loss.backward()
+        assert x_hat.shape == x.shape
 
 
 def test_unknown_configurations_are_refused():
