@@ -310,6 +310,7 @@ ANSWERS = {
             "Python's max, made a tensor": "    return torch.as_tensor(sum(max(mean, floor) for mean in kl.mean(dim=0)))",
         },
         {
+            "a floor that is an int is refused": "    mean = kl.mean(dim=0).float()\n    counted = torch.full(mean.shape, floor)\n    counted[mean > floor] = mean[mean > floor]\n    return counted.sum()",
             "a floor an image": "    return kl.clamp(min=floor).mean(dim=0).sum()",
             "a floor for the total": "    return kl.sum(dim=1).mean().clamp(min=floor)",
             "a floor for each image's total": "    return kl.sum(dim=1).clamp(min=floor).mean()",
