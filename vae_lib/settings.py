@@ -33,7 +33,7 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", "never", {"train": 1_000, "val": 250, "test": 250}, 1_000, 1_000, 1, False, False, 0),
+        Profile("quick", "never", {"train": 500, "val": 250, "test": 250}, 1_000, 500, 1, False, False, 0),
         Profile("lab", "if available", None, 10_000, 40_000, 9, True, False, 20),
         Profile("full", "required", None, 10_000, None, 9, True, True, None),
     )
