@@ -578,6 +578,15 @@ def test_folders_of_classes_are_targets(lab, read, tmp_path):
         assert part.attribute_names == ()
 
 
+def test_pictures_beside_the_folders_of_classes_are_named(lab, read, tmp_path, capsys):
+    for name in ("cats/1.png", "cats/2.png", "dogs/1.png", "cover.png"):
+        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20)).save(tmp_path / "own" / name)
+    assert read(f"folder:{tmp_path / 'own'}")[0].target_names == ()
+    said = capsys.readouterr().out
+    assert "own: 4 pictures, no classes because of pictures in no folder of a class (cover.png), random splits." in said
+
+
 @pytest.mark.parametrize(
     ("names", "sizes"),
     [

@@ -194,6 +194,9 @@ class OwnFolder(FFHQ):
         kinds = f"{len(self.target_names)} classes ({some(self.target_names)})" if self.target_names else "no classes"
         splits = "its own" if self.has_parts else "random"
         used = {name for names in self.parts.values() for name in names}
+        beside = [name for name in self.files if name in used and self.kind(name) is None]
+        if 0 < len(beside) < len(used):
+            kinds += f" because of pictures in no folder of a class ({some(beside)})"
         left_out = [name for name in self.files if name not in used] + getattr(self.store, "left_out", [])
         rest = f"; left out: {len(left_out):,} ({some(left_out)})" if left_out else ""
         return f"{self.path}: {len(used):,} pictures, {kinds}, {splits} splits{rest}."
