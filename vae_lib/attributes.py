@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from vae_lib.checks import Choices, LabError, check_finite, near_names
+from vae_lib.checks import Choices, LabError, check_finite, check_mask, near_names
 from vae_lib.data.dataset import as_images
 from vae_lib.latent import as_code
 from vae_lib.metrics import Estimate, posterior
@@ -75,7 +75,8 @@ def shipped_vector(record, name, kind="difference"):
 
 def mean_difference(codes, mask):
     """Mean of the codes in the mask minus mean of the others: codes (N, D), mask bool (N,) -> (D,).
-    Raises LabError if one of the two groups is empty."""
+    Raises LabError if one of the two groups is empty, or the mask is not bool."""
+    check_mask("mask", mask)
     check_both_kinds(mask, "the mask")
     return codes[mask].mean(dim=0) - codes[~mask].mean(dim=0)
 
@@ -84,8 +85,9 @@ def balanced_difference(codes, mask, other):
     """`mean_difference` within the images that have another attribute, and within those that have not, averaged.
 
     The other attribute is then equally frequent on both sides. codes: (N, D); mask, other: bool (N,) -> (D,).
-    Raises LabError if one of the four groups is empty.
+    Raises LabError if one of the four groups is empty, or a mask is not bool.
     """
+    check_mask("other", other)
     parts = [mean_difference(codes[group], mask[group]) for group in (other, ~other)]
     return (parts[0] + parts[1]) / 2
 

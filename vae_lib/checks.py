@@ -5,6 +5,7 @@ its edges, and two decorators put them around models and losses.
 import math
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial, wraps
 from inspect import signature
@@ -125,6 +126,13 @@ def check_indices(argument, indices, n):
         raise LabError(f"{argument} is a Subset with indices from {indices.min()} to {indices.max()} of {n:,} images.")
 
 
+def check_mask(name, mask):
+    """True or False: numbers 0 and 1 would be taken for places."""
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
+        kind = mask.dtype if isinstance(mask, torch.Tensor) else type(mask).__name__
+        raise LabError(f"{name} must be a tensor of bool, not {kind}; targets == 1 is one.")
+
+
 def check_finite(what, tensor):
     """No NaN, no infinity."""
     if not torch.isfinite(tensor).all():
@@ -158,20 +166,47 @@ def check_features(a, b):
 
 def check_images(x, image_shape, values=True):
     """Images (N, C, H, W) of this shape, floats, and by their mean (noise may lie outside) in [0, 1], not [-1, 1]."""
+    if not isinstance(x, torch.Tensor):
+        kind = type(x).__name__
+        raise LabError(f"A model takes images as a tensor, not as {kind}; torch.as_tensor makes one of an array.")
     if tuple(x.shape[1:]) != image_shape:
         hint = " without the first side, the batch: give image[None]" if tuple(x.shape) == image_shape else ""
         raise LabError(f"This model takes images of shape (N, {str(image_shape)[1:]}, not {tuple(x.shape)}{hint}.")
     if not x.is_floating_point():
         raise LabError(f"Pixels must be floats in [0, 1], not {x.dtype}: use vae_lib.to_float(images).")
-    if values and len(x) and not abs(mean := x.mean().item()) <= 2:
+    if values and len(x):
+        with suppress(RuntimeError):  # inside torch.func.vmap, and on the meta device, nobody may look
+            check_pixels(x)
+
+
+def check_pixels(x):
+    """Floats that are, by their mean, in [0, 1]."""
+    if not abs(mean := x.mean().item()) <= 2:
         raise LabError(
             f"Pixels must be floats in [0, 1], and the mean of these is {mean:g}: give vae_lib.to_float(images) of "
             "uint8 pixels, and look for NaN."
         )
-    if values and len(x) and -1 <= x.amin() < -0.5 and x.amax() <= 1:  # noise would go beyond both ends
+    if -1 <= x.amin() < -0.5 and x.amax() <= 1:  # noise would go beyond both ends
         raise LabError(
             f"Pixels must be floats in [0, 1], and these are from {x.amin():.2g} to {x.amax():.2g}: leave out what "
             "brought them to [-1, 1] (Normalize, tanh, 2 * x - 1), or give (x + 1) / 2."
+        )
+
+
+def check_floats(name, values):
+    """What a loss compares."""
+    kind = values.dtype if isinstance(values, torch.Tensor) else type(values).__name__
+    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+        hint = ": use vae_lib.to_float(images)" if kind is torch.uint8 else ""
+        raise LabError(f"{name} must be a tensor of floats, not {kind}{hint}.")
+
+
+def check_latent_dim(mu, latent_dim):
+    """Means of codes (N, latent_dim), as an encoder gives them."""
+    if mu.shape[1:] != (latent_dim,):
+        raise LabError(
+            f"The encoder gives means of shape {tuple(mu.shape)}, not (N, latent_dim={latent_dim}); let it end with "
+            "2 * latent_dim numbers an image (latent_dim in an Autoencoder)."
         )
 
 
@@ -223,26 +258,33 @@ def checked_sizes(build):
 
 
 def checked_images(encode):
-    """An `encode` that takes its images checked; a training step on a GPU, or a compiler, must not wait for values."""
+    """An `encode` that takes its images checked, and gives codes of the model's dimension; a training step on a GPU, or
+    a compiler, must not wait for values."""
 
     @wraps(encode)
     def checked(self, x):
-        waits = (x.is_cuda and self.training) or torch.compiler.is_compiling()
+        waits = torch.compiler.is_compiling() or (self.training and getattr(x, "is_cuda", False))
         check_images(x, self.image_shape, values=not waits)
-        return encode(self, x)
+        mu, logvar = encode(self, x)
+        check_latent_dim(mu, self.latent_dim)
+        return mu, logvar
 
     return checked
 
 
 def checked_loss(loss):
-    """Decorator of a function of two tensors, which must have one shape: broadcasting would hide the difference."""
-    names = " and ".join(signature(loss).parameters)
+    """Decorator of a function of two tensors of floats, which must have one shape: broadcasting would hide the
+    difference, and pixels up to 255 would only make a larger loss."""
+    names = list(signature(loss).parameters)
 
     @wraps(loss)
     def checked(*args, **options):
-        shapes = [tuple(tensor.shape) for tensor in (*args, *options.values())]
+        given = dict(zip(names, args)) | options
+        for name, values in given.items():
+            check_floats(name, values)
+        shapes = [tuple(tensor.shape) for tensor in given.values()]
         if len(set(shapes)) > 1:
-            raise LabError(f"{names} must have the same shape, not {' and '.join(map(str, shapes))}.")
+            raise LabError(f"{' and '.join(names)} must have the same shape, not {' and '.join(map(str, shapes))}.")
         return loss(*args, **options)
 
     return checked

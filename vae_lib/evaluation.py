@@ -41,7 +41,8 @@ def per_image(model, dataset, likelihood="mse", sample=False, seed=0):
 def evaluate(model, dataset, beta=1.0, likelihood="mse", sample=False, seed=0):
     """Mean objective over a dataset: -> ElboLoss of floats, per image, kl in nats.
 
-    Decodes the posterior mean, or with sample=True one draw of z per image (seeded), as in training.
+    Decodes the posterior mean, or with sample=True one draw of z per image (seeded), as in training. Like all of the
+    library's measurements it leaves the model in eval(): a loop of your own calls model.train() again.
     """
     reconstruction, kl = (part.mean().item() for part in per_image(model, dataset, likelihood, sample, seed))
     return ElboLoss(reconstruction + beta * kl, reconstruction, kl)

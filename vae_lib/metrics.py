@@ -120,7 +120,7 @@ def importance_weighted_bound(model, dataset, k, likelihood="mse", seed=0):
     with k, towards log p(x). As in `elbo_loss`, "mse" leaves out the constant of its Gaussian, -pixels/2 log(pi).
     LabError for k < 1 or an Autoencoder. Burda et al. 2016, "Importance Weighted Autoencoders", equation 8.
     """
-    check_whole("k", k)
+    k = check_whole("k", k)
     check_choice("likelihood", likelihood, ("mse", "bce"))  # "gaussian" would take its variance from these very draws
     model.eval()
     dataset = as_images(dataset)
@@ -239,7 +239,7 @@ def precision_recall(features_real, features_fake, k=3):
     """
     real, fake = (torch.as_tensor(features).double() for features in (features_real, features_fake))
     check_features(real, fake)
-    check_whole("k", k, most=min(len(real), len(fake)) - 1)
+    k = check_whole("k", k, most=min(len(real), len(fake)) - 1)
     return among(fake, real, k), among(real, fake, k)
 
 

@@ -98,6 +98,9 @@ def test_works_with_an_ordinary_data_loader(tiny):
     assert torch.equal(torch.cat([images for images, _ in batches]), tiny.images)
     assert torch.equal(torch.cat([targets for _, targets in batches]), tiny.targets)
     assert batches[0][0].dtype == torch.uint8
+    places = torch.randperm(len(tiny))[:20]  # tensors, of which torch takes a short list for something else
+    for loader in (DataLoader(Subset(tiny, places), batch_size=1), DataLoader(tiny, 4, sampler=places)):
+        assert torch.equal(torch.cat([targets for _, targets in loader]), tiny.targets[places])
 
 
 def test_select_and_label(tiny):

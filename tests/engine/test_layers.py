@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vae_lib import ConvVAE, TrainConfig, fit, load_pretrained, settings
+from vae_lib import FCVAE, ConvVAE, TrainConfig, fit, load_pretrained, reparameterize, settings
 from vae_lib.engine.device import model_on_device
 from vae_lib.engine.layers import AddBiasLast, NormaliseAny, ToImage, faster
 
@@ -21,6 +21,25 @@ class Spy(nn.Module):
     def forward(self, x):
         self.seen = type(self.layer)
         return self.layer(x)
+
+
+class Decoder(nn.Module):
+    """As somebody else writes one: arguments have names."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.same, self.normed = nn.Linear(3, 16), nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.up, self.last = nn.ConvTranspose2d(4, 4, 4, 2, 1), nn.ConvTranspose2d(4, 1, 4, 2, 1)
+
+    def forward(self, z):
+        h = self.normed(input=self.same(input=self.linear(z).view(-1, 4, 2, 2)))
+        return self.last(input=self.up(h, output_size=(4, 4)), output_size=[8, 8])
+
+
+class Own(FCVAE):
+    def forward(self, x, generator=None):
+        mu, logvar = self.encode(x=x)
+        return self.decode(z=reparameterize(mu, logvar, generator)), mu, logvar
 
 
 def doubled(n_out, **options):
@@ -142,3 +161,17 @@ def test_bfloat16_is_only_inside_and_leaves_the_model_as_it_was():
     del model.decode
     assert torch.equal(model.reconstruct(x), plain)
     assert not torch.equal(2 * inside, plain) and (2 * inside - plain).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_layers_and_methods_take_their_arguments_by_name(tiny, precision):
+    torch.manual_seed(0)
+    model, z = Own((1, 8, 8), (16,), latent_dim=3), torch.randn(5, 3)
+    model.decoder = Decoder()
+    config = TrainConfig(batch_size=16, epochs=2, precision=precision)
+    history = fit(model, tiny, None, config, progress=False)["history"]
+    assert history[1]["train_loss"] < history[0]["train_loss"]
+    plain = copy.deepcopy(model.decoder)
+    for hooks in (plain._forward_pre_hooks, plain._forward_hooks):
+        hooks.clear()
+    torch.testing.assert_close(model.decoder(z), plain(z))

@@ -103,6 +103,14 @@ def test_an_orthogonal_vector_has_lost_just_the_components():
         orthogonalise(2 * first - second, first, second)
 
 
+def test_masks_of_numbers_are_refused():
+    codes, mask = torch.randn(6, 2), torch.tensor([0, 1, 0, 1, 1, 0])
+    with pytest.raises(LabError, match="mask must be a tensor of bool, not torch.int64; targets == 1 is one"):
+        mean_difference(codes, mask)
+    with pytest.raises(LabError, match="other must be a tensor of bool, not torch.int64"):
+        balanced_difference(codes, mask == 1, mask)
+
+
 @pytest.mark.parametrize("share", [False, True])
 def test_one_sided_attributes_are_one_sentence(model, drawn, share):
     column = FACE_ATTRIBUTES.index("Smiling")

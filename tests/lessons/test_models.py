@@ -1,5 +1,6 @@
 """Shapes, gradients and the meaning of encode, decode, sample and reconstruct."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -8,6 +9,7 @@ from vae_lib import FCVAE, Autoencoder, ConvVAE, elbo_loss, reparameterize
 from vae_lib.checks import LabError
 from vae_lib.engine.device import model_on_device, unwrapped
 from vae_lib.metrics import count_parameters
+from vae_lib.models import VAE
 from vae_lib.pretrained import build_model
 
 BUILDERS = {
@@ -228,6 +230,32 @@ def test_a_compiled_model_takes_batches_of_several_sizes():
         x_hat, mu, logvar = compiled(x)
         elbo_loss(x_hat, x, mu, logvar).loss.backward()
         assert x_hat.shape == x.shape
+
+
+def test_codes_of_another_dimension_than_the_models_are_refused():
+    encoder, decoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)), torch.nn.Linear(4, 64)
+    for kind in (VAE, Autoencoder):
+        model = FCVAE((1, 8, 8), (3,), 4) if kind is VAE else Autoencoder((1, 8, 8), (3,), 4)
+        model.encoder, model.decoder = encoder, decoder
+        with pytest.raises(LabError, match=r"means of shape \(2, \d+\), not \(N, latent_dim=4\); let it end with 2"):
+            model.encode(torch.rand(2, 1, 8, 8))
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 3, 8, 8)), [torch.rand(2, 3, 8, 8), torch.zeros(2)], None])
+def test_images_that_are_no_tensor_are_refused(images):
+    with pytest.raises(LabError, match=f"takes images as a tensor, not as {type(images).__name__}; torch.as_tensor"):
+        ConvVAE((3, 8, 8), (4,), 2).encode(images)
+
+
+@pytest.mark.parametrize("used", [lambda model: model, used_before], ids=["new", "used"])
+def test_codes_and_images_of_each_image_alone_by_vmap(used):
+    torch.manual_seed(0)
+    model, x, z = used(ConvVAE((3, 8, 8), (4, 5), 2)).eval(), torch.rand(4, 3, 8, 8), torch.randn(4, 2)
+    alone = torch.func.vmap(lambda image: model.encode(image[None])[0][0])(x)
+    torch.testing.assert_close(alone, model.encode(x)[0])
+    jacobians = torch.func.vmap(torch.func.jacrev(lambda code: model.decode(code[None])[0]))(z)
+    _, along = torch.func.jvp(model.decode, (z,), (torch.eye(2)[:1].expand(4, 2),))
+    torch.testing.assert_close(jacobians[..., 0], along)
 
 
 def test_unknown_configurations_are_refused():

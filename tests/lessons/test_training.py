@@ -244,6 +244,25 @@ def test_a_finished_run_is_not_trained_again(tiny, tmp_path, monkeypatch):
     assert len(fit(seeded(fc), tiny, tiny, CONFIG, checkpoint, progress=False)["history"]) == 4
 
 
+def test_a_record_can_be_kept_by_torch_and_as_json(tiny, tmp_path):
+    record = fit(fc(), tiny, None, CONFIG, progress=False)
+    torch.save(record, tmp_path / "record.pt")
+    assert torch.load(tmp_path / "record.pt") == json.loads(json.dumps(record)) == record
+
+
+def test_a_checkpoint_is_read_also_if_no_gradient_reached_a_parameter(tiny, tmp_path):
+    """A head that nothing uses yet."""
+
+    def with_head():
+        model = fc()
+        model.head = torch.nn.Linear(3, 2)
+        return model
+
+    fit(model := seeded(with_head), tiny, None, CONFIG, tmp_path / "run.safetensors", progress=False)
+    fit(again := seeded(with_head, seed=9), tiny, None, CONFIG, tmp_path / "run.safetensors", progress=False)
+    assert same_weights(again, model)
+
+
 def test_a_checkpoint_of_another_run_is_refused_and_kept(tiny, tmp_path):
     checkpoint = tmp_path / "run.safetensors"
     fit(seeded(fc), tiny, None, CONFIG, checkpoint, progress=False)

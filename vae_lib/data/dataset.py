@@ -35,6 +35,7 @@ class ImageDataset(torch.utils.data.Dataset):
         return self.images[index], self.targets[index]
 
     def __getitems__(self, indices):
+        indices = torch.as_tensor(indices, dtype=torch.long)  # of a random Subset they are tensors, too
         return list(zip(self.images[indices], self.targets[indices]))
 
     def __getstate__(self):

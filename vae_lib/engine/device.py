@@ -60,8 +60,12 @@ def pixels_together(model):
 
 def lay_out(layer, given):
     """What a layer is given, with the channels of each pixel side by side; a single image stays as it is."""
-    x, *others = given
-    return (x.to(memory_format=torch.channels_last) if x.ndim == 4 else x, *others)
+    if not given or given[0].ndim != 4:
+        return given
+    try:
+        return given[0].to(memory_format=torch.channels_last), *given[1:]
+    except RuntimeError:  # inside torch.func.vmap there is no such layout
+        return given
 
 
 @contextmanager
@@ -97,10 +101,10 @@ def in_bfloat16(model):
             delattr(model, name) if own is None else setattr(model, name, own)
 
 
-def call_in_bfloat16(model, name, own, *args):
+def call_in_bfloat16(model, name, own, *args, **options):
     """Call a method of the model, or the object's own that stands in its place, with matrix products in bfloat16."""
     with torch.autocast(settings.DEVICE.type, torch.bfloat16):
-        return own(*args) if own is not None else getattr(type(model), name)(model, *args)
+        return (own or partial(getattr(type(model), name), model))(*args, **options)
 
 
 def images_on_device(dataset):

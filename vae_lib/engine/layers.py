@@ -1,5 +1,6 @@
-"""Layers that PyTorch computes slowly on a CPU, or refuses, in another form: the same parameters, the same results up
-to rounding. Whoever prints a model reads torch's own layers, since the forms are exchanged only while it computes.
+"""Layers that PyTorch computes slowly on a CPU, or refuses, in another form: the same arguments and parameters, the
+same results up to rounding. Whoever prints a model reads torch's own layers, since the forms are exchanged only while
+it computes.
 """
 
 from functools import partial
@@ -12,8 +13,10 @@ class AddBiasLast(nn.ConvTranspose2d):
     """A transposed convolution whose bias is added afterwards: oneDNN's own gradient of the bias takes a tenth of a
     training step."""
 
-    def forward(self, x):
-        y = F.conv_transpose2d(x, self.weight, None, self.stride, self.padding)
+    def forward(self, input, output_size=None):
+        if output_size is not None:
+            return super().forward(input, output_size)
+        y = F.conv_transpose2d(input, self.weight, None, self.stride, self.padding)
         return y + self.bias.to(y.dtype)[:, None, None]
 
 
@@ -24,21 +27,23 @@ class ToImage(nn.ConvTranspose2d):
     Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?".
     """
 
-    def forward(self, x):
+    def forward(self, input, output_size=None):
+        if output_size is not None:
+            return super().forward(input, output_size)
         n_in, n_out = self.weight.shape[:2]
         taps = F.pad(self.weight, (1, 1, 1, 1)).view(n_in, n_out, 3, 2, 3, 2).flip(2, 4)
         kernel = taps.permute(1, 3, 5, 0, 2, 4).reshape(4 * n_out, n_in, 3, 3)
-        return F.pixel_shuffle(F.conv2d(x, kernel, self.bias.repeat_interleave(4), padding=1), 2)
+        return F.pixel_shuffle(F.conv2d(input, kernel, self.bias.repeat_interleave(4), padding=1), 2)
 
 
 class NormaliseAny(nn.BatchNorm2d):
     """Batch normalisation that also takes a single value per channel, such as one image at the end of an epoch: it has
     no variance, so it is normalised as in evaluation."""
 
-    def forward(self, x):
-        if self.training and x.numel() == x.shape[1]:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(x)
+    def forward(self, input):
+        if self.training and input.numel() == input.shape[1]:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
 
 
 def faster(model):

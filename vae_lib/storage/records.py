@@ -91,7 +91,7 @@ def versions():
 
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a class of its own, which torch.load would refuse
         "torchvision": torchvision.__version__,
         "numpy": np.__version__,
     }

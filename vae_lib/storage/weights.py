@@ -132,7 +132,8 @@ def restore(saved, path, model, optimizer, run):
         raise LabError(f"{path} belongs to another run: {other}; delete it to start afresh.")
     if not record.get("history"):
         raise damaged(path, "its record has no history")
-    parameters = {i: p for i, p in enumerate(model.parameters()) if p.requires_grad}  # fixed ones have no moments
+    moved = {int(name.split(".")[1]) for name in tensors if name.startswith("optimizer.")}  # by a gradient
+    parameters = {i: p for i, p in enumerate(model.parameters()) if p.requires_grad and i in moved}
     state = model.state_dict()
     expected = {f"{part}.{name}": tensor for part in ("model", "best") for name, tensor in state.items()}
     expected |= {f"optimizer.{i}.{key}": p for i, p in parameters.items() for key in ("exp_avg", "exp_avg_sq")}
