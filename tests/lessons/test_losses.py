@@ -158,9 +158,7 @@ def test_other_shapes_are_refused_by_every_likelihood(likelihood):
 @pytest.mark.parametrize("likelihood", ["mse", "bce", "gaussian"])
 def test_pixels_that_are_no_floats_are_refused_by_every_likelihood(likelihood):
     x, x_hat = images()
-    with pytest.raises(
-        LabError, match="x must be a tensor of floats, not torch.uint8: use vae_lib.to_float"
-    ):
+    with pytest.raises(LabError, match="x must be a tensor of floats, not torch.uint8: use vae_lib.to_float"):
         reconstruction_error(x_hat, (255 * x).byte(), likelihood)
     with pytest.raises(LabError, match="logvar must be a tensor of floats, not NoneType"):
         kl_divergence(torch.zeros(2, 3), None)  # of an Autoencoder
