@@ -76,7 +76,7 @@ def shipped_vector(record, name, kind="difference"):
 def mean_difference(codes, mask):
     """Mean of the codes in the mask minus mean of the others: codes (N, D), mask bool (N,) -> (D,).
     Raises LabError if one of the two groups is empty, or the mask is not bool."""
-    check_mask("mask", mask)
+    check_mask("mask", mask, len(codes))
     check_both_kinds(mask, "the mask")
     return codes[mask].mean(dim=0) - codes[~mask].mean(dim=0)
 
@@ -87,7 +87,8 @@ def balanced_difference(codes, mask, other):
     The other attribute is then equally frequent on both sides. codes: (N, D); mask, other: bool (N,) -> (D,).
     Raises LabError if one of the four groups is empty, or a mask is not bool.
     """
-    check_mask("other", other)
+    check_mask("mask", mask, len(codes))
+    check_mask("other", other, len(codes))
     parts = [mean_difference(codes[group], mask[group]) for group in (other, ~other)]
     return (parts[0] + parts[1]) / 2
 

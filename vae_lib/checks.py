@@ -126,11 +126,11 @@ def check_indices(argument, indices, n):
         raise LabError(f"{argument} is a Subset with indices from {indices.min()} to {indices.max()} of {n:,} images.")
 
 
-def check_mask(name, mask):
-    """True or False: numbers 0 and 1 would be taken for places."""
-    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
-        kind = mask.dtype if isinstance(mask, torch.Tensor) else type(mask).__name__
-        raise LabError(f"{name} must be a tensor of bool, not {kind}; targets == 1 is one.")
+def check_mask(name, mask, n):
+    """True or False for each of n images: numbers 0 and 1 would be taken for places."""
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != (n,):
+        kind = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, torch.Tensor) else type(mask).__name__
+        raise LabError(f"{name} must be a tensor of bool ({n},), as dataset.attribute(name) gives it, not {kind}.")
 
 
 def check_finite(what, tensor):
@@ -167,15 +167,15 @@ def check_features(a, b):
 def check_images(x, image_shape, values=True):
     """Images (N, C, H, W) of this shape, floats, and by their mean (noise may lie outside) in [0, 1], not [-1, 1]."""
     if not isinstance(x, torch.Tensor):
-        kind = type(x).__name__
-        raise LabError(f"A model takes images as a tensor, not as {kind}; torch.as_tensor makes one of an array.")
+        hint = "; give torch.as_tensor(images).float()" if hasattr(x, "__array__") else ""
+        raise LabError(f"A model takes images as a tensor, not as {type(x).__name__}{hint}.")
     if tuple(x.shape[1:]) != image_shape:
         hint = " without the first side, the batch: give image[None]" if tuple(x.shape) == image_shape else ""
         raise LabError(f"This model takes images of shape (N, {str(image_shape)[1:]}, not {tuple(x.shape)}{hint}.")
     if not x.is_floating_point():
         raise LabError(f"Pixels must be floats in [0, 1], not {x.dtype}: use vae_lib.to_float(images).")
     if values and len(x):
-        with suppress(RuntimeError):  # inside torch.func.vmap, and on the meta device, nobody may look
+        with suppress(RuntimeError):  # inside torch.func.vmap nobody may look; any other error comes again in a layer
             check_pixels(x)
 
 
@@ -194,20 +194,21 @@ def check_pixels(x):
 
 
 def check_floats(name, values):
-    """What a loss compares."""
+    """A tensor of floats."""
     kind = values.dtype if isinstance(values, torch.Tensor) else type(values).__name__
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         hint = ": use vae_lib.to_float(images)" if kind is torch.uint8 else ""
         raise LabError(f"{name} must be a tensor of floats, not {kind}{hint}.")
 
 
-def check_latent_dim(mu, latent_dim):
-    """Means of codes (N, latent_dim), as an encoder gives them."""
-    if mu.shape[1:] != (latent_dim,):
-        raise LabError(
-            f"The encoder gives means of shape {tuple(mu.shape)}, not (N, latent_dim={latent_dim}); let it end with "
-            "2 * latent_dim numbers an image (latent_dim in an Autoencoder)."
-        )
+def check_latent_dim(latent_dim, mu, logvar):
+    """What an encoder gives: (N, latent_dim) twice, or once and None."""
+    for name, part in (("means", mu), ("logvar", logvar)):
+        if part is not None and part.shape[1:] != (latent_dim,):
+            raise LabError(
+                f"The encoder gives {name} of shape {tuple(part.shape)}, not (N, latent_dim={latent_dim}); let it end "
+                "with 2 * latent_dim numbers an image (latent_dim in an Autoencoder)."
+            )
 
 
 # --- around the core ---
@@ -263,11 +264,11 @@ def checked_images(encode):
 
     @wraps(encode)
     def checked(self, x):
-        waits = torch.compiler.is_compiling() or (self.training and getattr(x, "is_cuda", False))
-        check_images(x, self.image_shape, values=not waits)
-        mu, logvar = encode(self, x)
-        check_latent_dim(mu, self.latent_dim)
-        return mu, logvar
+        hurried = torch.compiler.is_compiling() or (self.training and getattr(x, "is_cuda", False))
+        check_images(x, self.image_shape, values=not hurried)
+        codes = encode(self, x)
+        check_latent_dim(self.latent_dim, *codes)
+        return codes
 
     return checked
 

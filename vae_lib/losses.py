@@ -22,7 +22,8 @@ def kl_divergence(mu, logvar):
     """KL(q(z|x) || N(0, I)) of a diagonal Gaussian posterior, in nats per image.
 
     mu, logvar: (N, latent_dim), logvar = log of the variance. Returns (N,), each >= 0. Raises LabError when the shapes
-    differ (broadcasting would hide it). Kingma & Welling 2014, "Auto-Encoding Variational Bayes", appendix B.
+    differ (broadcasting would hide it), or for anything but floats. Kingma & Welling 2014, "Auto-Encoding Variational
+    Bayes", appendix B.
     """
     return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(dim=1)
 
@@ -74,7 +75,7 @@ LIKELIHOODS = Choices("likelihood", mse=squared_error, bce=binary_cross_entropy,
 def reconstruction_error(x_hat, x, likelihood="mse"):
     """Reconstruction term of every image, (N,): squared error ("mse"), or in nats "bce" or "gaussian".
 
-    Raises LabError for an unknown likelihood, or when the shapes differ (broadcasting would hide it).
+    Raises LabError for an unknown likelihood, for integers, or when the shapes differ (broadcasting would hide it).
     """
     return LIKELIHOODS[likelihood](x_hat, x)
 

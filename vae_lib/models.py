@@ -18,7 +18,7 @@ def reparameterize(mu, logvar, generator=None):
 
     mu, logvar: (N, latent_dim) -> z (N, latent_dim). Kingma & Welling 2014, section 2.4.
     """
-    eps = mu.new_empty(mu.shape).normal_(generator=generator)  # torch.compile refuses randn(..., generator=None)
+    eps = mu.new_empty(mu.shape).normal_(generator=generator)  # torch.compile refuses randn(generator=None)
     return mu + torch.exp(0.5 * logvar) * eps
 
 
@@ -44,7 +44,8 @@ class VAE(nn.Module):
     def encode(self, x):
         """Posterior of each image: x (N, C, H, W) in [0, 1] -> mu, logvar, both (N, latent_dim) float32.
 
-        Raises LabError for integer pixels, for NaN or a mean far from [0, 1], or for another image shape.
+        Raises LabError for integer pixels, for NaN or a mean far from [0, 1], for another image shape, and if the
+        encoder gives other numbers.
         """
         mu, logvar = self.encoder(x - self.centre).float().chunk(2, dim=1)
         return mu.contiguous(), logvar.clamp(-30, 20)  # exp() of it stays finite in float32
@@ -66,7 +67,7 @@ class VAE(nn.Module):
     @torch.no_grad()
     def sample(self, n, generator=None):
         """Decode n draws of the prior N(0, I): -> (n, C, H, W) in [0, 1]. The generator is a CPU generator."""
-        z = torch.randn(n, self.latent_dim, generator=generator)
+        z = torch.empty(n, self.latent_dim).normal_(generator=generator)
         return self.decode(z.to(next(self.parameters()).device))
 
 

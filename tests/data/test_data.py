@@ -101,6 +101,8 @@ def test_works_with_an_ordinary_data_loader(tiny):
     places = torch.randperm(len(tiny))[:20]  # tensors, of which torch takes a short list for something else
     for loader in (DataLoader(Subset(tiny, places), batch_size=1), DataLoader(tiny, 4, sampler=places)):
         assert torch.equal(torch.cat([targets for _, targets in loader]), tiny.targets[places])
+    with pytest.raises(LabError, match=r"This is a Subset of a mask, .* give dataset.select\(mask\)"):
+        next(iter(DataLoader(Subset(tiny, tiny.targets == 1), 2)))
 
 
 def test_select_and_label(tiny):

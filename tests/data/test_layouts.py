@@ -584,7 +584,7 @@ def test_pictures_beside_the_folders_of_classes_are_named(lab, read, tmp_path, c
         Image.new("RGB", (20, 20)).save(tmp_path / "own" / name)
     assert read(f"folder:{tmp_path / 'own'}")[0].target_names == ()
     said = capsys.readouterr().out
-    assert "own: 4 pictures, no classes because of pictures in no folder of a class (cover.png), random splits." in said
+    assert "own: 4 pictures, no classes, since some pictures lie outside the classes' folders (cover.png), ran" in said
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,7 @@ def test_a_compiled_model_takes_batches_of_several_sizes():
         x_hat, mu, logvar = compiled(x)
         elbo_loss(x_hat, x, mu, logvar).loss.backward()
         assert x_hat.shape == x.shape
+        assert torch.compile(model.sample, backend="eager")(n + 2).shape == (n + 2, 1, 4, 4)
 
 
 def test_codes_of_another_dimension_than_the_models_are_refused():
@@ -239,11 +240,15 @@ def test_codes_of_another_dimension_than_the_models_are_refused():
         model.encoder, model.decoder = encoder, decoder
         with pytest.raises(LabError, match=r"means of shape \(2, \d+\), not \(N, latent_dim=4\); let it end with 2"):
             model.encode(torch.rand(2, 1, 8, 8))
+    model = FCVAE((1, 8, 8), (3,), 5)
+    model.encoder[-1] = torch.nn.Linear(3, 9)
+    with pytest.raises(LabError, match=r"logvar of shape \(2, 4\), not \(N, latent_dim=5\)"):
+        model.encode(torch.rand(2, 1, 8, 8))
 
 
 @pytest.mark.parametrize("images", [np.zeros((2, 3, 8, 8)), [torch.rand(2, 3, 8, 8), torch.zeros(2)], None])
 def test_images_that_are_no_tensor_are_refused(images):
-    with pytest.raises(LabError, match=f"takes images as a tensor, not as {type(images).__name__}; torch.as_tensor"):
+    with pytest.raises(LabError, match=f"takes images as a tensor, not as {type(images).__name__}"):
         ConvVAE((3, 8, 8), (4,), 2).encode(images)
 
 

@@ -35,8 +35,9 @@ class ImageDataset(torch.utils.data.Dataset):
         return self.images[index], self.targets[index]
 
     def __getitems__(self, indices):
-        indices = torch.as_tensor(indices, dtype=torch.long)  # of a random Subset they are tensors, too
-        return list(zip(self.images[indices], self.targets[indices]))
+        indices = torch.as_tensor(indices)  # from a list, which of a random Subset holds tensors
+        check_indices("This", indices, len(self))
+        return list(zip(self.images[indices.long()], self.targets[indices.long()]))
 
     def __getstate__(self):
         return self.__dict__ | {"mapped_file": None}  # for copies, as workers of a DataLoader get them

@@ -195,8 +195,8 @@ class OwnFolder(FFHQ):
         splits = "its own" if self.has_parts else "random"
         used = {name for names in self.parts.values() for name in names}
         beside = [name for name in self.files if name in used and self.kind(name) is None]
-        if 0 < len(beside) < len(used):
-            kinds += f" because of pictures in no folder of a class ({some(beside)})"
+        if beside and len({self.kind(name) for name in used}) > 2:
+            kinds += f", since some pictures lie outside the classes' folders ({some(beside)})"
         left_out = [name for name in self.files if name not in used] + getattr(self.store, "left_out", [])
         rest = f"; left out: {len(left_out):,} ({some(left_out)})" if left_out else ""
         return f"{self.path}: {len(used):,} pictures, {kinds}, {splits} splits{rest}."

@@ -64,7 +64,7 @@ def lay_out(layer, given):
         return given
     try:
         return given[0].to(memory_format=torch.channels_last), *given[1:]
-    except RuntimeError:  # inside torch.func.vmap there is no such layout
+    except RuntimeError:  # inside torch.func.vmap there is no such layout; any other error comes again in the layer
         return given
 
 

@@ -106,11 +106,17 @@ def copy_state(model):
 
 def save_checkpoint(path, model, optimizer, best, run):
     """Write all that a run needs to go on: weights, best weights, optimiser state, history."""
-    state = optimizer.state_dict()["state"]
+    state = {i: fresh_moments(p) for i, p in enumerate(model.parameters()) if p.requires_grad}
+    state |= optimizer.state_dict()["state"]
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"best.{name}": tensor.clone() for name, tensor in best.items()}
     tensors |= {f"optimizer.{i}.{key}": value for i, values in state.items() for key, value in values.items()}
     write_tensors(Path(path), tensors, run)
+
+
+def fresh_moments(parameter):
+    """Adam's state of a parameter that no gradient has reached, for which torch keeps none."""
+    return {"step": torch.zeros(()), "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
 
 
 def read_checkpoint(path):
@@ -132,8 +138,7 @@ def restore(saved, path, model, optimizer, run):
         raise LabError(f"{path} belongs to another run: {other}; delete it to start afresh.")
     if not record.get("history"):
         raise damaged(path, "its record has no history")
-    moved = {int(name.split(".")[1]) for name in tensors if name.startswith("optimizer.")}  # by a gradient
-    parameters = {i: p for i, p in enumerate(model.parameters()) if p.requires_grad and i in moved}
+    parameters = {i: p for i, p in enumerate(model.parameters()) if p.requires_grad}  # fixed ones have no moments
     state = model.state_dict()
     expected = {f"{part}.{name}": tensor for part in ("model", "best") for name, tensor in state.items()}
     expected |= {f"optimizer.{i}.{key}": p for i, p in parameters.items() for key in ("exp_avg", "exp_avg_sq")}
