@@ -119,11 +119,12 @@ def check_labelled(images, targets):
 
 
 def check_indices(argument, indices, n):
-    """Places of n images: torch would take a mask for the places 0 and 1."""
+    """Places of n images, as int64: torch would take a mask for the places 0 and 1."""
     if indices.dtype == torch.bool:
         raise LabError(f"{argument} is a Subset of a mask, but a Subset takes indices; give dataset.select(mask).")
     if len(indices) and not (-n <= indices.min() and indices.max() < n):
         raise LabError(f"{argument} is a Subset with indices from {indices.min()} to {indices.max()} of {n:,} images.")
+    return indices.long()
 
 
 def check_mask(name, mask, n):

@@ -203,8 +203,8 @@ def test_kill_while_files_are_written(tries, write, tmp_path, note):
         run(write, path, count(1), kill_after=moments.uniform(0, 0.3))
         if path.exists():
             tensors, record = (read_record if write is write_records else read_tensors)(path)
-            weights = [tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")]
-            assert weights and all((tensor == len(record["history"])).all() for tensor in weights)
+            for name, tensor in tensors.items():  # moments of an optimiser that made no step are 0
+                assert (tensor == (0 if name.startswith("optimizer.") else len(record["history"]))).all()
         half_written += len(leftovers := list(path.parent.glob(f"{WRITING}*")))
         for leftover in leftovers:
             for file in (*leftover.iterdir(), leftover):

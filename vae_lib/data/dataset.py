@@ -35,9 +35,8 @@ class ImageDataset(torch.utils.data.Dataset):
         return self.images[index], self.targets[index]
 
     def __getitems__(self, indices):
-        indices = torch.as_tensor(indices)  # from a list, which of a random Subset holds tensors
-        check_indices("This", indices, len(self))
-        return list(zip(self.images[indices.long()], self.targets[indices.long()]))
+        indices = check_indices("This", torch.as_tensor(indices), len(self))  # of a random Subset a list of tensors
+        return list(zip(self.images[indices], self.targets[indices]))
 
     def __getstate__(self):
         return self.__dict__ | {"mapped_file": None}  # for copies, as workers of a DataLoader get them
@@ -113,8 +112,7 @@ def as_images(dataset, argument="dataset"):
         return dataset
     if isinstance(dataset, torch.utils.data.Subset):
         whole, indices = as_images(dataset.dataset, argument), torch.as_tensor(np.array(dataset.indices))
-        check_indices(argument, indices, len(whole))
-        return whole.select(indices.long())
+        return whole.select(check_indices(argument, indices, len(whole)))
     kind = type(dataset)
     what = "None" if dataset is None else f"a {kind.__name__} of {kind.__module__.split('.')[0]}"
     raise LabError(f"{argument} must be an ImageDataset, or a Subset of one, not {what}; {way_to_images(dataset)}.")

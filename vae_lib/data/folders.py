@@ -177,9 +177,13 @@ class OwnFolder(FFHQ):
         return {"train"} < {PARTS.get(folders[0].lower()) for folders in self.inside.values() if folders} - {None}
 
     @cached_property
+    def kinds(self):
+        """The classes of all pictures of the splits; None is among them if a picture has none."""
+        return {self.kind(name) for names in self.parts.values() for name in names}
+
+    @cached_property
     def target_names(self):
-        kinds = {self.kind(name) for names in self.parts.values() for name in names}
-        return tuple(sorted(kinds)) if None not in kinds and len(kinds) > 1 else ()
+        return tuple(sorted(self.kinds)) if None not in self.kinds and len(self.kinds) > 1 else ()
 
     def kind(self, name):
         """The class of a picture: the folder that it is in; None if it is in none."""
@@ -194,8 +198,8 @@ class OwnFolder(FFHQ):
         kinds = f"{len(self.target_names)} classes ({some(self.target_names)})" if self.target_names else "no classes"
         splits = "its own" if self.has_parts else "random"
         used = {name for names in self.parts.values() for name in names}
-        beside = [name for name in self.files if name in used and self.kind(name) is None]
-        if beside and len({self.kind(name) for name in used}) > 2:
+        if None in self.kinds and len(self.kinds) > 2:
+            beside = [name for name in self.files if name in used and self.kind(name) is None]
             kinds += f", since some pictures lie outside the classes' folders ({some(beside)})"
         left_out = [name for name in self.files if name not in used] + getattr(self.store, "left_out", [])
         rest = f"; left out: {len(left_out):,} ({some(left_out)})" if left_out else ""

@@ -106,8 +106,9 @@ def copy_state(model):
 
 def save_checkpoint(path, model, optimizer, best, run):
     """Write all that a run needs to go on: weights, best weights, optimiser state, history."""
-    state = {i: fresh_moments(p) for i, p in enumerate(model.parameters()) if p.requires_grad}
-    state |= optimizer.state_dict()["state"]
+    state = optimizer.state_dict()["state"]
+    unmoved = {i: p for i, p in enumerate(model.parameters()) if p.requires_grad and i not in state}
+    state |= {i: fresh_moments(p) for i, p in unmoved.items()}
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"best.{name}": tensor.clone() for name, tensor in best.items()}
     tensors |= {f"optimizer.{i}.{key}": value for i, values in state.items() for key, value in values.items()}
