@@ -310,3 +310,8 @@ def test_importing_the_library_is_quick():
         if loaded == [] and float(seconds) < 0.3:
             break
         assert not last, (done.stdout, done.stderr)
+
+
+def test_jupyter_compiles_no_grammars_when_it_starts():
+    """They take as long as the import of torch: findings/nbformat_compiles_grammars.sh."""
+    subprocess.run([sys.executable, "-c", "import sys, nbformat; sys.exit('lark' in sys.modules)"], check=True)
