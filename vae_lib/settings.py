@@ -21,7 +21,7 @@ class Profile:
 
     name: str
     real_data: str  # "never" (the embedded sample) | "if available" (on disk or downloadable) | "required"
-    sample_images: dict[str, int] | None  # how many of the embedded sample's, per split (larger than 64x64: fewer)
+    sample_images: dict[str, int] | None  # how many of the embedded sample's, per split (of large images: fewer)
     drawn_images: int  # drawn faces
     images_per_training: int | None  # train_or_load stops after about this many (larger than 32x32: fewer); None: never
     repeats: int  # of a training with other seeds, at most
@@ -33,7 +33,7 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", "never", {"train": 500, "val": 250, "test": 250}, 1_000, 500, 1, False, False, 0),
+        Profile("quick", "never", {"train": 500, "val": 250, "test": 250}, 500, 500, 1, False, False, 0),
         Profile("lab", "if available", None, 10_000, 40_000, 9, True, False, 20),
         Profile("full", "required", None, 10_000, None, 9, True, True, None),
     )
