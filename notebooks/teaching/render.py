@@ -71,11 +71,11 @@ def write(notebook, path):
 def fingerprint(notebook, library=REPOSITORY / "vae_lib", weights=REPOSITORY / "data" / "pretrained"):
     """A hash of all that the outputs depend on: the code cells, the modules of vae_lib they reach, weights and sample.
 
-    Comments, docstrings, layout, Markdown cells and hidden tests do not count.
+    Comments, docstrings, layout, Markdown cells, hidden tests and profiles other than "full" do not count.
     """
     cells = [HIDDEN_TESTS.sub("", cell.source) for cell in notebook.cells if cell.cell_type == "code"]
     trees = [ast.parse(source) for source in cells]
-    trees += [without_docstrings(tree) for _, tree in sorted(reached(trees, library).items())]
+    trees += [what_counts(tree) for _, tree in sorted(reached(trees, library).items())]
     digest = hashlib.sha256()
     for tree in trees:
         digest.update(ast.dump(tree).replace(", type_params=[]", "").encode())  # which Python 3.12 adds
@@ -124,11 +124,14 @@ def module_file(name, library):
     return next((file for file in files if top == library.name and file.is_file()), None)
 
 
-def without_docstrings(tree):
-    """The syntax tree with every docstring emptied."""
+def what_counts(tree):
+    """The syntax tree of a module with every docstring emptied, and every profile in which nothing is rendered."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
-            node.body[0].value.value = ""
+        match node:
+            case ast.Call(ast.Name("Profile"), [ast.Constant("quick" | "lab"), *_]):
+                node.args = []
+            case ast.Module() | ast.ClassDef() | ast.FunctionDef() if ast.get_docstring(node, clean=False):
+                node.body[0].value.value = ""
     return tree
 
 

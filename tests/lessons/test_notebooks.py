@@ -10,8 +10,11 @@ import sys
 import time
 
 import nbformat
+import nbval.kernel
 import pytest
+from nbval.kernel import CURRENT_ENV_KERNEL_NAME
 
+from processes import METHOD
 from teaching.render import HIDDEN_TESTS, fingerprint, reached
 from vae_lib import settings
 
@@ -151,7 +154,7 @@ def with_source(notebook, old, new):
     return changed
 
 
-def test_words_and_hidden_tests_do_not_make_outputs_stale(original, fresh, library):
+def test_words_hidden_tests_and_other_profiles_do_not_make_outputs_stale(original, fresh, library):
     assert fingerprint(original, library) == fresh
     assert fingerprint(with_source(original, "# 1. Theory", "# 1. In theory <!-- a comment -->")) == fresh
     assert fingerprint(with_source(original, "def exact_elbo", "# a comment\ndef exact_elbo")) == fresh
@@ -159,7 +162,11 @@ def test_words_and_hidden_tests_do_not_make_outputs_stale(original, fresh, libra
     for module in (library / "losses.py", library / "storage" / "files.py"):
         module.write_text("# a comment\n" + module.read_text().replace('"""', '"""Once more: ', 1))
     (library / "cli" / "parser.py").write_text("other = 1")  # no notebook reaches the command line
-    assert fingerprint(original, library) == fresh
+    profiles = library / "settings.py"
+    profiles.write_text(re.sub(r'(Profile\("(quick|lab)", ).*\)', r'\1"whatever")', profiles.read_text()))
+    assert '"lab", "whatever"' in profiles.read_text() and fingerprint(original, library) == fresh
+    profiles.write_text(profiles.read_text().replace('Profile("full", "required"', 'Profile("full", "never"'))
+    assert fingerprint(original, library) != fresh
 
 
 @pytest.mark.parametrize(
@@ -213,6 +220,26 @@ def test_exercises_have_a_solution_and_a_check(notebook):
             assert len(EXERCISE.findall(cell.source)) == cell.source.count("### BEGIN SOLUTION")
             checks = [after for after in notebook.cells[position + 1 : position + 4] if "assert" in after.source]
             assert checks, f"no check after {cell.source[:60]}"
+
+
+def test_a_forked_kernel_is_like_a_new_one(tmp_path):
+    """It is in its folder and in a process group of its own, shows pictures, can be interrupted, and ends."""
+    manager, client = nbval.kernel.start_new_kernel(kernel_name=CURRENT_ENV_KERNEL_NAME, cwd=str(tmp_path))
+    try:
+        seen = {}
+        code = "import os, sys; print(os.getcwd(), os.getpgrp() == os.getpid(), 'torch' in sys.modules)\n"
+        code += "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()"
+        client.execute_interactive(code, timeout=60, output_hook=lambda message: seen.update(message["content"]))
+        assert seen["text"] == f"{tmp_path} True {METHOD == 'forkserver'}\n" and "image/png" in seen["data"]
+        client.execute("import time; print('asleep', flush=True); time.sleep(60)")
+        while client.get_iopub_msg(timeout=30)["msg_type"] != "stream":
+            pass
+        manager.interrupt_kernel()
+        assert client.get_shell_msg(timeout=30)["content"]["ename"] == "KeyboardInterrupt"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+    assert not manager.is_alive()
 
 
 # --- the commands ---
