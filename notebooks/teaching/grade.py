@@ -1,7 +1,8 @@
 """Grade what was handed in: python notebooks/teaching/grade.py FOLDER  (make grade SUBMISSIONS=FOLDER)
 
 Every notebook is run by nbgrader in a process of its own, with limits on time and memory. Run it again as often as you
-like: only new and changed work is graded again, points given by hand are kept, feedback and grades.csv are made anew.
+like: only new and changed work is graded, points given by hand are kept and shown in the feedback, and grades.csv is
+made anew.
 """
 
 import ast
@@ -160,6 +161,28 @@ def is_graded(student, stem, file):
     return result.exists() and result.stat().st_mtime >= max(path.stat().st_mtime for path in inputs)
 
 
+def marks_of(student, stem):
+    """All points and comments of a notebook, which may have been given by hand, as a text; "" if it has none."""
+    with Gradebook(f"sqlite:///{COURSE / 'gradebook.db'}") as gradebook:
+        try:
+            notebook = gradebook.find_submission_notebook(stem, stem, student)
+        except MissingEntry:
+            return ""
+        points = [(grade.name, grade.score, grade.extra_credit, is_unread(grade)) for grade in notebook.grades]
+        return repr(sorted(points) + sorted((comment.name, comment.comment) for comment in notebook.comments))
+
+
+def renew_feedback(work, new):
+    """Write the pages again of what was graded before and has other marks now; note which marks all pages show."""
+    for student, stem in work:
+        noted, page = COURSE / "logs" / f"{student} {stem}.marks", COURSE / "feedback" / student / stem / f"{stem}.html"
+        marks = marks_of(student, stem)
+        shown = page.exists() and noted.exists() and noted.read_text() == marks
+        if (student, stem) not in new and not shown:
+            nbgrader().generate_feedback(stem, student, force=True)
+        noted.write_text(marks)
+
+
 def write_csv(file, notes):
     """A row for each student, a column for each exercise. Empty: not handed in; "open": nobody has read it yet.
 
@@ -210,8 +233,7 @@ def main(folder):
     for job, (student, stem, _) in jobs.items():
         if job.exception():
             notes[student].append(f"{stem}: {FAILED} ({job.exception()})")
-    for student, stem in work.keys() - {(student, stem) for student, stem, _ in new}:
-        nbgrader().generate_feedback(stem, student, force=True)  # it may have been marked by hand since
+    renew_feedback(work, {(student, stem) for student, stem, _ in new})
     write_csv(COURSE / "grades.csv", notes)
     for student, said in notes.items():
         print(*(f"{student}: {note}" for note in said), sep="\n", end="\n" if said else "")

@@ -251,6 +251,8 @@ def test_everybody_gets_feedback_that_keeps_the_tests_secret(course, grades):
 
 
 def test_points_given_by_hand_are_kept(course, grades):
+    """They join the page they belong to; the other pages are not written again."""
+    pages = {page: page.stat().st_mtime_ns for page in (course / "course" / "feedback").glob("*/*/*.html")}
     with Gradebook(f"sqlite:///{course / 'course' / 'gradebook.db'}") as gradebook:
         grade = gradebook.find_grade("question_1", STEM, STEM, "solver")
         grade.manual_score, grade.needs_manual_grade = 7, False
@@ -259,8 +261,10 @@ def test_points_given_by_hand_are_kept(course, grades):
     assert "\n0 notebooks graded, 6 had been before" in f"\n{done.stdout}", done.stdout + done.stderr
     row = read_grades(course)["solver"]
     assert (float(row[f"{STEM} question_1 (10)"]), float(row["total"])) == (7, 16)
-    page = (course / "course" / "feedback" / "solver" / STEM / f"{STEM}.html").read_text()
-    assert page.count("Score: 7.0 / 10.0") == 2 and "3 answers not read yet (Score: 16.0 / 19.0)" in page
+    page = course / "course" / "feedback" / "solver" / STEM / f"{STEM}.html"
+    assert page.read_text().count("Score: 7.0 / 10.0") == 2
+    assert "3 answers not read yet (Score: 16.0 / 19.0)" in page.read_text()
+    assert len(pages) == 6 and {old for old, time in pages.items() if old.stat().st_mtime_ns != time} == {page}
 
 
 @pytest.fixture
