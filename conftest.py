@@ -3,7 +3,3 @@
 import os
 
 os.environ.setdefault("VAE_PROFILE", "quick")  # every kernel that nbval starts inherits it
-
-from kernels import fork_kernels_of_nbval
-
-fork_kernels_of_nbval()

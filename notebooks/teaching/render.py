@@ -125,7 +125,7 @@ def module_file(name, library):
 
 
 def what_counts(tree):
-    """The syntax tree of a module with every docstring emptied, and every profile in which nothing is rendered."""
+    """The syntax tree of a module without docstrings, and without the fields of the profiles quick and lab."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(ast.Name("Profile"), [ast.Constant("quick" | "lab"), *_]):

@@ -10,11 +10,8 @@ import sys
 import time
 
 import nbformat
-import nbval.kernel
 import pytest
-from nbval.kernel import CURRENT_ENV_KERNEL_NAME
 
-from processes import METHOD
 from teaching.render import HIDDEN_TESTS, fingerprint, reached
 from vae_lib import settings
 
@@ -220,26 +217,6 @@ def test_exercises_have_a_solution_and_a_check(notebook):
             assert len(EXERCISE.findall(cell.source)) == cell.source.count("### BEGIN SOLUTION")
             checks = [after for after in notebook.cells[position + 1 : position + 4] if "assert" in after.source]
             assert checks, f"no check after {cell.source[:60]}"
-
-
-def test_a_forked_kernel_is_like_a_new_one(tmp_path):
-    """It is in its folder and in a process group of its own, shows pictures, can be interrupted, and ends."""
-    manager, client = nbval.kernel.start_new_kernel(kernel_name=CURRENT_ENV_KERNEL_NAME, cwd=str(tmp_path))
-    try:
-        seen = {}
-        code = "import os, sys; print(os.getcwd(), os.getpgrp() == os.getpid(), 'torch' in sys.modules)\n"
-        code += "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()"
-        client.execute_interactive(code, timeout=60, output_hook=lambda message: seen.update(message["content"]))
-        assert seen["text"] == f"{tmp_path} True {METHOD == 'forkserver'}\n" and "image/png" in seen["data"]
-        client.execute("import time; print('asleep', flush=True); time.sleep(60)")
-        while client.get_iopub_msg(timeout=30)["msg_type"] != "stream":
-            pass
-        manager.interrupt_kernel()
-        assert client.get_shell_msg(timeout=30)["content"]["ename"] == "KeyboardInterrupt"
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel()
-    assert not manager.is_alive()
 
 
 # --- the commands ---

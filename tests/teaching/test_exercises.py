@@ -1,5 +1,7 @@
 """The exercises and their tests: right answers in any style keep the points, wrong ones lose them."""
 
+from copy import deepcopy
+
 import nbformat
 import numpy as np
 import pytest
@@ -37,10 +39,12 @@ def fitted_once():
     fit, known = LogisticRegression.fit, {}
 
     def fit_or_remember(self, *given, **options):
-        key = (repr(self), str(options), *((a.dtype, a.shape, a.tobytes()) for a in map(np.asarray, given)))
+        if options:
+            return fit(self, *given, **options)
+        key = (repr(self), *((a.dtype, a.shape, a.tobytes()) for a in map(np.asarray, given)))
         if key not in known:
-            known[key] = vars(fit(self, *given, **options)).copy()
-        vars(self).update(known[key])
+            known[key] = deepcopy(vars(fit(self, *given)))
+        vars(self).update(deepcopy(known[key]))
         return self
 
     with pytest.MonkeyPatch.context() as patch:
