@@ -161,26 +161,26 @@ def is_graded(student, stem, file):
     return result.exists() and result.stat().st_mtime >= max(path.stat().st_mtime for path in inputs)
 
 
-def marks_of(student, stem):
+def marks_of(gradebook, student, stem):
     """All points and comments of a notebook, which may have been given by hand, as a text; "" if it has none."""
-    with Gradebook(f"sqlite:///{COURSE / 'gradebook.db'}") as gradebook:
-        try:
-            notebook = gradebook.find_submission_notebook(stem, stem, student)
-        except MissingEntry:
-            return ""
-        points = [(grade.name, grade.score, grade.extra_credit, is_unread(grade)) for grade in notebook.grades]
-        return repr(sorted(points) + sorted((comment.name, comment.comment) for comment in notebook.comments))
+    try:
+        notebook = gradebook.find_submission_notebook(stem, stem, student)
+    except MissingEntry:
+        return ""
+    points = [(grade.name, grade.score, grade.extra_credit, is_unread(grade)) for grade in notebook.grades]
+    return repr(sorted(points) + sorted((comment.name, comment.comment) for comment in notebook.comments))
 
 
 def renew_feedback(work, new):
     """Write the pages again of what was graded before and has other marks now; note which marks all pages show."""
+    with Gradebook(f"sqlite:///{COURSE / 'gradebook.db'}") as gradebook:  # closed before nbgrader opens it
+        marks = {key: marks_of(gradebook, *key) for key in work}
     for student, stem in work:
         noted, page = COURSE / "logs" / f"{student} {stem}.marks", COURSE / "feedback" / student / stem / f"{stem}.html"
-        marks = marks_of(student, stem)
-        shown = page.exists() and noted.exists() and noted.read_text() == marks
+        shown = page.exists() and noted.exists() and noted.read_text() == marks[student, stem]
         if (student, stem) not in new and not shown:
             nbgrader().generate_feedback(stem, student, force=True)
-        noted.write_text(marks)
+        noted.write_text(marks[student, stem])
 
 
 def write_csv(file, notes):
