@@ -228,13 +228,13 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
         if difference(run, found[1]):
             say_once(f"It was not trained on what lies here: {train!r}.")
         return found
-    config = affordable(config, train)
+    config, some = affordable(name, config, train)
     checkpoint = settings.CHECKPOINT_DIR / f"{name}.safetensors" if ships_results(train) else None
     if checkpoint is not None and weights:
         check_loadable(model)  # before hours of training
-    record = fit(model, train, val, config, checkpoint=checkpoint, name=name)
+    record = fit(model, some, val, config, checkpoint=checkpoint, name=name)
     if repeats := min(repeats, settings.PROFILE.repeats):
-        record["repeats"] = [repeat_run(name, build, config, train, val, test, k) for k in range(1, repeats + 1)]
+        record["repeats"] = [repeat_run(name, build, config, some, val, test, k) for k in range(1, repeats + 1)]
     if checkpoint is not None:
         finish_run(path, model, record, train, test, checkpoint)
     elif test is not None:
@@ -268,9 +268,11 @@ def load_or_train_classifier(name, model, train, test, balance=None):
     found = load_if_same(pretrained_path(name), run, train)
     if found is not None:
         return found
+    config, train = affordable(name, CONFIG, train)
+    run["data"]["train"] = len(train)
     weights = torch.ones(len(train)) if balance is None else independence_weights(*map(train.attribute, balance))
     pictures = with_reconstructions(model, train)
-    history = fit_classifier(classifier, pictures, weights.repeat(2), affordable(CONFIG, pictures), name)
+    history = fit_classifier(classifier, pictures, weights.repeat(2), config, name)
     if ships_results(train):
         round_to_half(classifier)
     pictures = {"photographs": test, "reconstructions": reconstructions(model, test)}
@@ -391,15 +393,21 @@ def ships_results(train):
     return settings.PROFILE.writes_results and train.source == "real"
 
 
-def affordable(config, train):
-    """The configuration, with as many epochs as the profile allows.
+def affordable(name, config, train):
+    """The configuration and the images of the training `name`, with as many epochs as the profile allows, or, where one
+    is too long, with every k-th image, which is said.
 
     An image larger than 32x32 counts as several. A run that is cut short has no time for the warm-up that a large
     learning rate needs: it gets 1e-3 at most.
     """
     images = settings.PROFILE.images_per_training
     if images is None:
-        return config
+        return config, train
     cost = len(train) * max(1, math.prod(train.image_shape[1:]) / 32**2)
-    epochs = max(1, int(images / cost))
-    return config if epochs >= config.epochs else replace(config, epochs=epochs, lr=min(config.lr, 1e-3))
+    epochs, k = max(1, int(images / cost)), max(1, round(cost / images))
+    if k == 1 and epochs >= config.epochs:
+        return config, train
+    if k > 1:
+        train = train.select(slice(None, None, k))
+        print(f"{name}: one epoch of one image in {k} ({train!r}), as the {settings.PROFILE.name} profile allows")
+    return replace(config, epochs=min(epochs, config.epochs), lr=min(config.lr, 1e-3)), train

@@ -23,7 +23,8 @@ class Profile:
     real_data: str  # "never" (the embedded sample) | "if available" (on disk or downloadable) | "required"
     sample_images: dict[str, int] | None  # how many of the embedded sample's, per split (of large images: fewer)
     drawn_images: int  # drawn faces
-    images_per_training: int | None  # train_or_load stops after about this many (larger than 32x32: fewer); None: never
+    images_per_training: int | None  # that train_or_load trains on, about (larger than 32x32: fewer); None: all
+    share_of_repetitions: float  # of the steps and draws that a notebook writes as reduced(n)
     repeats: int  # of a training with other seeds, at most
     loads_weights: bool  # may use data/pretrained when name, architecture and configuration match
     writes_results: bool  # writes data/pretrained and figures/
@@ -33,9 +34,9 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", "never", {"train": 500, "val": 250, "test": 250}, 500, 500, 1, False, False, 0),
-        Profile("lab", "if available", None, 10_000, 40_000, 9, True, False, 20),
-        Profile("full", "required", None, 10_000, None, 9, True, True, None),
+        Profile("quick", "never", {"train": 500, "val": 250, "test": 250}, 500, 256, 0.1, 1, False, False, 0),
+        Profile("lab", "if available", None, 10_000, 40_000, 1, 9, True, False, 20),
+        Profile("full", "required", None, 10_000, None, 1, 9, True, True, None),
     )
 }
 
@@ -45,6 +46,11 @@ def choose_profile(name):
     if name not in PROFILES:
         raise LabError(f"VAE_PROFILE is {name!r}; set it to one of {', '.join(PROFILES)}.")
     return PROFILES[name]
+
+
+def reduced(n):
+    """So many steps, epochs or draws; in the quick profile, which the tests use, a tenth of them, at least one."""
+    return max(1, round(PROFILE.share_of_repetitions * n))
 
 
 def own_profile():

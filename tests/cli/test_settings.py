@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_lib import LabError, load_dataset, settings
+from vae_lib import LabError, load_dataset, reduced, settings
 from vae_lib.cli.parser import main
 from vae_lib.data.download import DataMissing
 
@@ -71,6 +71,12 @@ def test_what_the_environment_says(read, tmp_path, monkeypatch):
     assert read(VAE_DATA_DIR="~nobody-has-this-name/x").DATA_DIR.is_absolute()
     under_torchrun = read(SLURM_STEP_NUM_TASKS="4", TORCHELASTIC_RUN_ID="a", LOCAL_RANK="1")
     assert (under_torchrun.TASKS, under_torchrun.LOCAL_RANK) == (1, 1)  # one torchrun a node, started by srun
+
+
+def test_steps_are_fewer_in_the_quick_profile_only(use_profile):
+    for name, expected in {"quick": [100, 2, 1], "lab": [1_000, 15, 3], "full": [1_000, 15, 3]}.items():
+        use_profile(name)
+        assert [reduced(1_000), reduced(15), reduced(3)] == expected
 
 
 # --- without the clone ---

@@ -136,13 +136,26 @@ def test_the_lab_budget_bounds_the_images_of_a_training(tiny, use_profile, monke
 
 
 def test_large_images_count_as_several(tiny, use_profile, monkeypatch):
-    large = tiny.select(slice(None))
-    large.images = large.images.repeat(1, 1, 8, 8)  # 64x64
+    large = tiny.with_images(tiny.images.repeat(1, 1, 8, 8), tiny.targets)  # 64x64
     use_profile("lab")
     monkeypatch.setattr(settings, "PROFILE", dataclasses.replace(settings.PROFILE, images_per_training=64 * 4 * 2))
     config = dataclasses.replace(CONFIG, epochs=20)
-    assert affordable(config, large).epochs == 2 and affordable(config, tiny).epochs == 8
-    assert affordable(config, tiny).lr == 1e-3 < CONFIG.lr and affordable(CONFIG, tiny) == CONFIG
+    assert affordable("n", config, large)[0].epochs == 2 and affordable("n", config, tiny)[0].epochs == 8
+    assert affordable("n", config, tiny)[0].lr == 1e-3 < CONFIG.lr
+    assert affordable("n", CONFIG, tiny) == (CONFIG, tiny)
+
+
+def test_where_one_epoch_is_too_long_every_kth_image_is_trained_on(tiny, use_profile, monkeypatch, capsys):
+    """A laptop would need half an hour for one epoch of CelebA's 160,000 faces."""
+    use_profile("lab")
+    monkeypatch.setattr(settings, "PROFILE", dataclasses.replace(settings.PROFILE, images_per_training=17))
+    record = train_or_load("n", fc, dataclasses.replace(CONFIG, epochs=1), tiny, tiny, repeats=1)[1]
+    said = capsys.readouterr().out
+    assert "n: one epoch of one image in 4 (real tiny, train: 16 images of 1x8x8), as the lab profile allows\n" in said
+    assert record["data"]["train"] == 16 and record["config"]["epochs"] == 1 and record["config"]["lr"] == 1e-3
+    assert len(record["repeats"]) == 1
+    kept = affordable("n", CONFIG, tiny)[1]
+    assert torch.equal(kept.images, tiny.images[::4]) and torch.equal(kept.targets, tiny.targets[::4])
 
 
 @pytest.mark.parametrize("source", ["sample", "drawn"])
