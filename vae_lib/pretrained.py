@@ -268,8 +268,8 @@ def load_or_train_classifier(name, model, train, test, balance=None):
     found = load_if_same(pretrained_path(name), run, train)
     if found is not None:
         return found
-    config, train = affordable(name, CONFIG, train)
-    run["data"]["train"] = len(train)
+    config, train = affordable(name, CONFIG, train, copies=2)
+    run["config"], run["data"]["train"] = asdict(config), len(train)
     weights = torch.ones(len(train)) if balance is None else independence_weights(*map(train.attribute, balance))
     pictures = with_reconstructions(model, train)
     history = fit_classifier(classifier, pictures, weights.repeat(2), config, name)
@@ -393,9 +393,9 @@ def ships_results(train):
     return settings.PROFILE.writes_results and train.source == "real"
 
 
-def affordable(name, config, train):
+def affordable(name, config, train, copies=1):
     """The configuration and the images of the training `name`, with as many epochs as the profile allows, or, where one
-    is too long, with every k-th image, which is said.
+    is too long, with a part of the images, drawn at random, which is said. copies: as how many each image counts.
 
     An image larger than 32x32 counts as several. A run that is cut short has no time for the warm-up that a large
     learning rate needs: it gets 1e-3 at most.
@@ -403,11 +403,14 @@ def affordable(name, config, train):
     images = settings.PROFILE.images_per_training
     if images is None:
         return config, train
-    cost = len(train) * max(1, math.prod(train.image_shape[1:]) / 32**2)
-    epochs, k = max(1, int(images / cost)), max(1, round(cost / images))
-    if k == 1 and epochs >= config.epochs:
+    n = max(1, int(images / (copies * max(1, math.prod(train.image_shape[1:]) / 32**2))))
+    if n >= config.epochs * len(train):
         return config, train
-    if k > 1:
-        train = train.select(slice(None, None, k))
-        print(f"{name}: one epoch of one image in {k} ({train!r}), as the {settings.PROFILE.name} profile allows")
-    return replace(config, epochs=min(epochs, config.epochs), lr=min(config.lr, 1e-3)), train
+    if n < len(train):
+        some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:n].sort().values
+        print(
+            f"{name}: trained on {n:,} of the {len(train):,} images, as the {settings.PROFILE.name} profile allows "
+            "(vae_lib.fit takes all)"
+        )
+        train = train.select(some)
+    return replace(config, epochs=n // len(train), lr=min(config.lr, 1e-3)), train

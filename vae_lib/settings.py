@@ -23,7 +23,7 @@ class Profile:
     real_data: str  # "never" (the embedded sample) | "if available" (on disk or downloadable) | "required"
     sample_images: dict[str, int] | None  # how many of the embedded sample's, per split (of large images: fewer)
     drawn_images: int  # drawn faces
-    images_per_training: int | None  # that train_or_load trains on, about (larger than 32x32: fewer); None: all
+    images_per_training: int | None  # in all epochs of train_or_load (large ones count as several); None: no limit
     share_of_repetitions: float  # of the steps and draws that a notebook writes as reduced(n)
     repeats: int  # of a training with other seeds, at most
     loads_weights: bool  # may use data/pretrained when name, architecture and configuration match
@@ -34,7 +34,7 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", "never", {"train": 500, "val": 250, "test": 250}, 500, 256, 0.1, 1, False, False, 0),
+        Profile("quick", "never", {"train": 500, "val": 250, "test": 250}, 500, 384, 0.1, 1, False, False, 0),
         Profile("lab", "if available", None, 10_000, 40_000, 1, 9, True, False, 20),
         Profile("full", "required", None, 10_000, None, 1, 9, True, True, None),
     )

@@ -1,6 +1,6 @@
 """The ruler of notebook 6: what it learns, how its images are weighted, when it is loaded."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -130,16 +130,21 @@ def test_weights_go_with_their_images_and_reconstructions(patches, vae, monkeypa
     given = {}
 
     def spy(classifier, dataset, weights, config, name):
-        given.update(dataset=dataset, weights=weights)
+        given.update(dataset=dataset, weights=weights, config=config)
         return []
 
     monkeypatch.setattr(pretrained, "fit_classifier", spy)
-    load_or_train_classifier("c", vae, patches, patches, balance=("bright", "left"))
-    both, half = given["dataset"], patches.select(slice(None, None, 2))  # as many as the quick profile allows
-    assert torch.equal(both.images, with_reconstructions(vae, half).images)
+    monkeypatch.setattr(settings, "PROFILE", replace(settings.PROFILE, images_per_training=1_000))
+    _, record = load_or_train_classifier("c", vae, patches, patches, balance=("bright", "left"))
+    both = given["dataset"]
+    assert len(both) == 800 and record["data"]["train"] == 400 and record["config"] == asdict(given["config"])
+    assert torch.equal(both.images, with_reconstructions(vae, patches).images)
     expected = independence_weights(both.attribute("bright"), both.attribute("left"))
     assert expected.std() > 0
     torch.testing.assert_close(given["weights"], expected)
+    monkeypatch.setattr(settings, "PROFILE", replace(settings.PROFILE, images_per_training=500))
+    _, record = load_or_train_classifier("c", vae, patches, patches, balance=("bright", "left"))
+    assert len(given["dataset"]) == 500 == len(given["weights"]) and record["data"]["train"] == 250
 
 
 def test_is_not_shipped_when_images_are_drawn(patches, vae, use_profile):
