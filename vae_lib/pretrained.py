@@ -211,9 +211,10 @@ def train_or_load(name, build, config, train, val, test=None, repeats=0, weights
     the quick profile makes one).
     weights=False: only the record is shipped, for comparisons that need no more; the model is None where it is read.
     lab: weights from data/pretrained are used if architecture and configuration are the same, whichever photographs are
-    at hand; otherwise a short run on the spot, never saved. quick: always a very short run. full: the data must be the
-    same, too; otherwise the whole run, resumed from its checkpoint if there is one, then written to data/pretrained;
-    weights of another run there are an error and stay as they are.
+    at hand; otherwise a short run on the spot, of a random part of the images where one epoch is too long, never saved.
+    quick: always a very short run. full: the data must be the same, too; otherwise the whole run, resumed from its
+    checkpoint if there is one, then written to data/pretrained; weights of another run there are an error and stay as
+    they are.
     Returns (model in evaluation mode, record), and prints which of these happened. The full profile refuses a model
     that could not be loaded again before it trains it.
     """
@@ -285,15 +286,16 @@ def load_or_train_classifier(name, model, train, test, balance=None):
 
 def load_or_fit_prior(name, model, train, kind="flow"):
     """The prior of the model called `name`: a shipped flow, if the profile loads weights, else one fitted to the codes
-    of `train`, in the quick profile with fewer steps; the full profile writes a flow. -> as of `priors.fit_prior`.
+    of `train`, with fewer steps than in the full profile, which writes a flow. -> as of `priors.fit_prior`.
     """
     train = as_images(train, "train")
     if kind != "flow":
         return fit_prior(model, train, kind)
     if settings.PROFILE.loads_weights and (flow := shipped_flow(name, model)):
         return flow
-    images = settings.PROFILE.images_per_training or math.inf
-    flow = fit_prior(model, train, kind, steps=min(FLOW_STEPS, images // 20))
+    images = settings.PROFILE.images_per_training
+    steps = FLOW_STEPS if images is None else min(FLOW_STEPS, images // 20)
+    flow = fit_prior(model, train, kind, steps=steps)
     if ships_results(train):
         round_to_half(flow)
         data = {"name": train.name, "source": train.source, "train": len(train)}
@@ -394,8 +396,8 @@ def ships_results(train):
 
 
 def affordable(name, config, train, copies=1):
-    """The configuration and the images of the training `name`, with as many epochs as the profile allows, or, where one
-    is too long, with a part of the images, drawn at random, which is said. copies: as how many each image counts.
+    """-> (configuration, images) of the training `name` within what the profile allows: fewer epochs or, where one is
+    too long, one of a random part of the images, which is printed. copies: how often an epoch trains on each image.
 
     An image larger than 32x32 counts as several. A run that is cut short has no time for the warm-up that a large
     learning rate needs: it gets 1e-3 at most.
@@ -403,14 +405,15 @@ def affordable(name, config, train, copies=1):
     images = settings.PROFILE.images_per_training
     if images is None:
         return config, train
-    n = max(1, int(images / (copies * max(1, math.prod(train.image_shape[1:]) / 32**2))))
+    cost = copies * max(1, math.prod(train.image_shape[1:]) / 32**2)
+    n = max(1, int(images / cost))
     if n >= config.epochs * len(train):
         return config, train
     if n < len(train):
         some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:n].sort().values
         print(
-            f"{name}: trained on {n:,} of the {len(train):,} images, as the {settings.PROFILE.name} profile allows "
-            "(vae_lib.fit takes all)"
+            f"{name}: training on {n:,} of the {len(train):,} images, drawn at random: "
+            f"the {settings.PROFILE.name} profile allows no more"
         )
         train = train.select(some)
     return replace(config, epochs=n // len(train), lr=min(config.lr, 1e-3)), train

@@ -87,4 +87,4 @@ def test_two_thousand_faces_in_seconds():
     draw_faces.cache_clear()
     start = time.process_time()  # others may compute beside it
     draw_faces(2_000, 99)
-    assert time.process_time() - start < 6  # 4 on a processor without AVX-512
+    assert time.process_time() - start < 6  # it takes 4 without AVX-512

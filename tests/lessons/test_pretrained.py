@@ -142,24 +142,32 @@ def test_large_images_count_as_several(tiny, use_profile, monkeypatch):
     config = dataclasses.replace(CONFIG, epochs=20)
     assert affordable("n", config, large)[0].epochs == 2 and affordable("n", config, tiny)[0].epochs == 8
     assert affordable("n", config, tiny)[0].lr == 1e-3 < CONFIG.lr
-    assert affordable("n", CONFIG, tiny) == (CONFIG, tiny)
+    for epochs in (4, 8):
+        config = dataclasses.replace(CONFIG, epochs=epochs)
+        assert affordable("n", config, tiny) == (config, tiny)
 
 
 def test_where_one_epoch_is_too_long_a_part_of_the_images_is_trained_on(tiny, use_profile, monkeypatch, capsys):
     """A laptop would need half an hour for one epoch of CelebA's 160,000 faces."""
     use_profile("lab")
     monkeypatch.setattr(settings, "PROFILE", dataclasses.replace(settings.PROFILE, images_per_training=50))
+    lengths = []
+    monkeypatch.setattr(
+        pretrained,
+        "fit",
+        lambda model, images, *others, **options: lengths.append(len(images)) or fit(model, images, *others, **options),
+    )
     record = train_or_load("n", fc, dataclasses.replace(CONFIG, epochs=1), tiny, tiny, repeats=1)[1]
-    said = "n: trained on 50 of the 64 images, as the lab profile allows (vae_lib.fit takes all)\n"
-    assert capsys.readouterr().out.count(said) == 1
+    said = "n: training on 50 of the 64 images, drawn at random: the lab profile allows no more\n"
+    assert capsys.readouterr().out.count(said) == 1 and lengths == [50, 50]
     assert record["data"]["train"] == 50 and record["config"]["epochs"] == 1 and record["config"]["lr"] == 1e-3
-    assert len(record["repeats"]) == 1
     numbers = torch.arange(64, dtype=torch.uint8)
     numbered = tiny.with_images(numbers.view(64, 1, 1, 1).expand(64, 1, 8, 8), numbers)
     config, part = affordable("n", CONFIG, numbered, copies=2)
     kept = part.targets.tolist()
     assert config.epochs == 1 and len(kept) == 25 and kept == sorted({*kept}) == part.images[:, 0, 0, 0].tolist()
     assert len({number % 2 for number in kept}) == 2  # every second image of the sample is of an even class
+    assert kept[-1] > 40  # a folder is sorted by class
     assert kept == affordable("n", CONFIG, numbered, copies=2)[1].targets.tolist()
 
 
