@@ -31,7 +31,7 @@ def course(tmp_path_factory):
 
 
 def run(course, script, *arguments):
-    environment = {**os.environ, "VAE_COURSE_DIR": str(course / "course"), "VAE_CELL_SECONDS": "10"}
+    environment = {**os.environ, "VAE_COURSE_DIR": str(course / "course"), "VAE_CELL_SECONDS": "15"}
     command = [sys.executable, str(TEACHING / script), *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
@@ -103,7 +103,11 @@ CHATTY = """def reparameterize(mu, logvar):
     import sys
     print("a right answer may talk", file=sys.stderr)
     return mu + torch.randn(mu.shape) * logvar.exp().sqrt()"""
-HANGS = "def kl_divergence(mu, logvar):\n    import time\n    while True:\n        time.sleep(0.1)"
+HANGS = """def kl_divergence(mu, logvar):
+    import time
+    while mu.requires_grad:
+        time.sleep(0.1)
+    return (mu**2 + logvar.exp() - 1 - logvar).sum(dim=1) / 2"""
 EATS = "def monte_carlo_elbo(x, m, s, n):\n    all = []\n    while True:\n        all.append(torch.empty(50_000_000))"
 EXITS = "def kl_divergence(mu, logvar):\n    import os\n    os._exit(0)"
 REWIRES = "torch.allclose = lambda *numbers, **tolerances: True\nreparameterize = vae_lib.reparameterize"
