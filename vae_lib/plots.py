@@ -25,7 +25,10 @@ class DescribedFigure(Figure):
 
     def _repr_mimebundle_(self, **ignored):
         text = alternative_text(self)
-        return {"image/png": print_figure(self, "png", base64=True), "text/plain": text}, {"image/png": {"alt": text}}
+        return {"text/plain": text}, {"image/png": {"alt": text}}
+
+    def _repr_png_(self):  # not in the bundle: where IPython draws figures itself, it would draw each one twice
+        return print_figure(self, "png", base64=True)
 
 
 def alternative_text(figure):

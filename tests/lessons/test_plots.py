@@ -2,10 +2,14 @@
 
 import base64
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from IPython.core.formatters import DisplayFormatter
+from IPython.core.pylabtools import select_figure_formats
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.colors import to_rgba
 from PIL import Image
 
@@ -195,9 +199,21 @@ def test_figures_carry_an_alternative_text_into_the_notebook():
     data, metadata = figure._repr_mimebundle_()
     text = "Chart: Errors, AE, VAE. x axis: size. y axis: error. Shown: p1, p2."
     assert metadata["image/png"]["alt"] == data["text/plain"] == text
-    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width > 500
+    assert Image.open(io.BytesIO(base64.b64decode(figure._repr_png_()))).width > 500
     rows = show_rows({"input": torch.zeros(2, 1, 4, 4), "output": torch.zeros(2, 1, 4, 4)}, "Digits", above=["a", "b"])
     assert rows._repr_mimebundle_()[0]["text/plain"] == "Images: Digits. Rows: input, output. Columns: a, b."
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_notebook_draws_a_figure_once(inline, monkeypatch):
+    """With matplotlib's inline backend, which draws figures by itself, and without it."""
+    formatter, drawn, draw = DisplayFormatter(), [], FigureCanvasBase.print_figure
+    if inline:
+        select_figure_formats(SimpleNamespace(display_formatter=formatter), {"png"})
+    monkeypatch.setattr(FigureCanvasBase, "print_figure", lambda *given, **more: drawn.append(draw(*given, **more)))
+    data, metadata = formatter.format(plot_histograms({"a": torch.randn(9)}, "value", title="Nine"))
+    assert len(drawn) == 1 and data.keys() == {"text/plain", "image/png"}
+    assert metadata == {"image/png": {"alt": data["text/plain"]}} and "Nine" in data["text/plain"]
 
 
 def test_histograms_have_area_one():
