@@ -34,7 +34,7 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", "never", {"train": 500, "val": 250, "test": 250}, 500, 384, 0.1, 1, False, False, 0),
+        Profile("quick", "never", {"train": 500, "val": 120, "test": 120}, 500, 256, 0.1, 1, False, False, 0),
         Profile("lab", "if available", None, 10_000, 40_000, 1, 9, True, False, 20),
         Profile("full", "required", None, 10_000, None, 1, 9, True, True, None),
     )

@@ -52,7 +52,7 @@ def drawn():
 def model(drawn):
     """A small VAE after six epochs of drawn faces."""
     torch.manual_seed(0)
-    model = ConvVAE((3, 32, 32), (16, 32, 64), latent_dim=32, batch_norm=True, activation="silu", centre=0.5)
+    model = ConvVAE((3, 32, 32), (8, 16, 32), latent_dim=32, batch_norm=True, activation="silu", centre=0.5)
     config = TrainConfig(batch_size=64, lr=3e-3, epochs=6, schedule="one-cycle")
     fit(model, drawn, None, config, progress=False)
     return model

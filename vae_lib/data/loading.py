@@ -50,7 +50,7 @@ def load_dataset(name, split="train", size=None, crop=None, limit=None):
     if release.source == "sample" and settings.PROFILE.sample_images:
         side = dataset.image_shape[1]
         # A model sees a training image once an epoch; the others are encoded, decoded and judged for every table.
-        share = (64 / side) ** 3 if split == "train" else (32 / side) ** 1.5
+        share = (64 / side) ** 3 if split == "train" else (52 / side) ** 1.5
         n = settings.PROFILE.sample_images[split] * min(1, share)
         dataset = dataset.select(slice(max(1, round(n))))
     return dataset if limit is None else dataset.select(slice(limit))
