@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
-# Guess: the _repr_mimebundle_ of a class takes precedence, as IPython's documentation says of _repr_png_, so a class
-# derived from matplotlib's Figure that gives its own picture, with an alternative text, is drawn once, by itself.
-# Seen:  with the inline backend's formats registered for Figure, the class is asked, and its picture thrown away for
-# that of matplotlib, which the same cell draws, too; but the metadata stay those of the class: a text beside a picture
-# that it was not made for. A bundle of text and metadata alone, and the picture in _repr_png_, is drawn once.
+# Guess: the _repr_mimebundle_ of a class takes precedence (over _repr_png_, as the docstring of IPython's
+# DisplayFormatter.format says), so a class derived from matplotlib's Figure that gives its own picture there, with an
+# alternative text, is drawn once, by itself.
+# Seen:  what the inline backend registers for Figure comes before the bundle (a comment in IPython's source says so),
+# but the bundle is asked first: the picture is drawn, thrown away and drawn again by matplotlib, and then has the
+# metadata of the one that was thrown away. A bundle of text and metadata alone, with the picture in _repr_png_, is
+# drawn once.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check ipython==9.18.1 matplotlib==3.11.2 numpy==1.26.4 2>/dev/null
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check ipython==9.18.1 matplotlib==3.11.2 \
+  numpy==1.26.4 >"$folder/log" 2>&1 ||
+  { cat "$folder/log"; exit 1; }
 MPLCONFIGDIR="$folder" IPYTHONDIR="$folder" MPLBACKEND=agg "$folder/venv/bin/python" - <<'END'
 import sys
 from types import SimpleNamespace

@@ -166,7 +166,8 @@ def test_a_dry_run_of_the_gpu_figures(tmp_path, capsys):
     assert turns["ratio"] == turns["eager"][0] / turns["recorded"][0] and turns["images"] == 128
 
 
-DIGITS = {"name": "mnist", "limit": 280}  # 280 training and 120 validation images
+VALIDATION = settings.PROFILES["quick"].sample_images["val"]
+DIGITS = {"name": "mnist", "limit": 400 - VALIDATION}  # 400 images with those of the validation
 SMALL = record.Way(partial(FCVAE, (1, 28, 28), (8,), 2), TrainConfig(batch_size=50, epochs=2, schedule="one-cycle"))
 TEXTBOOK = dataclasses.replace(SMALL, textbook=True)
 

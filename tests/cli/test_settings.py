@@ -73,7 +73,7 @@ def test_what_the_environment_says(read, tmp_path, monkeypatch):
     assert (under_torchrun.TASKS, under_torchrun.LOCAL_RANK) == (1, 1)  # one torchrun a node, started by srun
 
 
-def test_steps_are_fewer_in_the_quick_profile_only(use_profile):
+def test_less_is_done_in_the_quick_profile_only(use_profile):
     for name, expected in {"quick": [100, 2, 1], "lab": [1_000, 15, 3], "full": [1_000, 15, 3]}.items():
         use_profile(name)
         assert [reduced(1_000), reduced(15), reduced(3)] == expected

@@ -180,3 +180,4 @@ def test_quick_takes_a_part_of_it(use_profile):
     use_profile("quick")
     assert [len(load_dataset("mnist", split)) for split in SPLITS] == [500, 120, 120]
     assert len(load_dataset("celeba", "train", size=128, crop=128)) == 62
+    assert [len(load_dataset("celeba", "test", size=size, crop=128)) for size in (32, 64, 128)] == [120, 88, 31]

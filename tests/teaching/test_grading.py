@@ -105,7 +105,7 @@ CHATTY = """def reparameterize(mu, logvar):
     return mu + torch.randn(mu.shape) * logvar.exp().sqrt()"""
 HANGS = """def kl_divergence(mu, logvar):
     import time
-    while len(mu) == 5:  # as in the hidden test, not in the visible checks
+    while len(mu) == 5:  # in the (5, 1) of the hidden test
         time.sleep(0.1)
     return (mu**2 + logvar.exp() - 1 - logvar).sum(dim=1) / 2"""
 EATS = "def monte_carlo_elbo(x, m, s, n):\n    all = []\n    while True:\n        all.append(torch.empty(50_000_000))"
