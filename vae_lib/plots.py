@@ -27,7 +27,7 @@ class DescribedFigure(Figure):
         text = alternative_text(self)
         return {"text/plain": text}, {"image/png": {"alt": text}}
 
-    def _repr_png_(self):  # not in the bundle, see findings/figure_bundles_are_drawn_twice.sh
+    def _repr_png_(self):  # in the bundle, it is drawn twice: findings/figure_bundles_are_drawn_twice.sh
         return print_figure(self, "png", base64=True)
 
 

@@ -21,10 +21,10 @@ class Profile:
 
     name: str
     real_data: str  # "never" (the embedded sample) | "if available" (on disk or downloadable) | "required"
-    sample_images: dict[str, int] | None  # how many of the embedded sample's, per split (of large ones fewer)
+    sample_images: dict[str, int] | None  # how many of the embedded sample's, per split (of large images: fewer)
     drawn_images: int  # drawn faces
     images_per_training: int | None  # in all epochs of train_or_load (a large one counts as several); None: no limit
-    share_of_repetitions: float  # of the steps, draws and faces that a notebook writes as reduced(n)
+    share_of_repetitions: float  # of all that a notebook writes as reduced(n)
     repeats: int  # of a training with other seeds, at most
     loads_weights: bool  # may use data/pretrained when name, architecture and configuration match
     writes_results: bool  # writes data/pretrained and figures/
@@ -49,7 +49,7 @@ def choose_profile(name):
 
 
 def reduced(n):
-    """n steps, draws or faces; in the quick profile, that of the automatic tests, a tenth of them, at least one."""
+    """n steps, epochs, draws or faces; in the quick profile, that of the automatic tests, a tenth, at least one."""
     return max(1, round(PROFILE.share_of_repetitions * n))
 
 
