@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -75,17 +76,16 @@ def fingerprint(notebook, library=REPOSITORY / "vae_lib", weights=REPOSITORY / "
     """
     cells = [HIDDEN_TESTS.sub("", cell.source) for cell in notebook.cells if cell.cell_type == "code"]
     trees = [ast.parse(source) for source in cells]
-    trees += [what_counts(tree) for _, tree in sorted(reached(trees, library).items())]
     digest = hashlib.sha256()
-    for tree in trees:
-        digest.update(ast.dump(tree).replace(", type_params=[]", "").encode())  # which Python 3.12 adds
+    for text in (*map(dumped, trees), *(text for _, text in sorted(reached(trees, library).items()))):
+        digest.update(text.encode())
     for file in sorted([*weights.glob("[!.]*"), *SAMPLE.rglob("*.png"), *SAMPLE.rglob("*.jpg"), *SAMPLE.glob("*.csv")]):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 
 def reached(trees, library):
-    """The modules of a package that code imports, directly or through each other: {dotted name: syntax tree}.
+    """The modules of a package that code imports, directly or through each other: {dotted name: what counts of it}.
 
     library: the package's folder. An import anywhere counts, also one inside a function.
     """
@@ -94,10 +94,22 @@ def reached(trees, library):
         name = waiting.pop()
         file = module_file(name, library)
         if file is not None and name not in found:
-            found[name] = ast.parse(file.read_bytes())
             package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-            waiting |= imported(found[name], package)
+            imports, found[name] = read_module(file.read_bytes(), package)
+            waiting |= imports
     return found
+
+
+@cache
+def read_module(source, package):
+    """-> what a module imports, and what counts of it, as a text. Every notebook reaches nearly the same modules."""
+    tree = ast.parse(source)
+    return imported(tree, package), dumped(what_counts(tree))
+
+
+def dumped(tree):
+    """A syntax tree as a text, the same from every Python."""
+    return ast.dump(tree).replace(", type_params=[]", "")  # which Python 3.12 adds
 
 
 def imported(tree, package=""):

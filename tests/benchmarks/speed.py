@@ -171,20 +171,23 @@ def flops_per_image(model, x):
     return counter.get_total_flops() / len(x)
 
 
+SIDE = 8192 if settings.DEVICE.type == "cuda" else 2048  # of the large matrices
+
+
 def matmul_rates():
     """{"float32": multiplications and additions a second in products of large matrices, the median of five}.
 
     Where bfloat16 is faster, it is there, too.
     """
-    n, rates = 8192 if settings.DEVICE.type == "cuda" else 2048, {}
+    rates = {}
     for kind in ("bfloat16", "float32") if has_fast_bfloat16() else ("float32",):
-        a, b = torch.randn(2, n, n, device=settings.DEVICE).to(getattr(torch, kind))
+        a, b = torch.randn(2, SIDE, SIDE, device=settings.DEVICE).to(getattr(torch, kind))
         seconds = []
         for _ in range(7):
             start = time.perf_counter()
             (a @ b)[0, 0].item()  # waits for a GPU
             seconds.append(time.perf_counter() - start)
-        rates[kind] = 2 * n**3 / statistics.median(seconds[2:])
+        rates[kind] = 2 * SIDE**3 / statistics.median(seconds[2:])
     return rates
 
 

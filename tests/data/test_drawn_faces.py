@@ -47,16 +47,17 @@ def test_hair_skin_and_sex_change_the_face():
 
 
 def test_faces_keep_their_attributes_frequencies_and_factors():
-    images, targets, names, factors = draw_faces(2_000, 7)
-    assert images.shape == (2_000, 3, 64, 64) and images.dtype == np.uint8 and targets.shape == (2_000, 12)
+    assert draw_faces(3, 7)[0].shape == (3, 3, 64, 64)
+    images, targets, names, factors = draw_faces(2_000, 7, 32)
+    assert images.shape == (2_000, 3, 32, 32) and images.dtype == np.uint8 and targets.shape == (2_000, 12)
     has = dict(zip(names, targets.T == 1))
     assert np.array_equal(factors["smile"] > 0.5, has["Smiling"]) and ((factors["skin"] == 0) == has["Pale_Skin"]).all()
     assert 0.45 < has["Smiling"].mean() < 0.55 and not (has["Black_Hair"] & has["Blond_Hair"]).any()
     male = has["Male"]
     assert has["Eyeglasses"][male].mean() > 1.5 * has["Eyeglasses"][~male].mean()  # a confound, as in CelebA
-    assert not np.array_equal(draw_faces(2_000, 8)[0], images)
+    assert not np.array_equal(draw_faces(2_000, 8, 32)[0], images)
     draw_faces.cache_clear()
-    assert np.array_equal(draw_faces(2_000, 7)[0], images)
+    assert np.array_equal(draw_faces(2_000, 7, 32)[0], images)
 
 
 def test_forced_attributes_leave_all_else_as_it_was():

@@ -96,7 +96,8 @@ def test_learns_from_photographs_and_reconstructions(patches, vae):
     assert torch.equal(both.targets[400:], patches.targets)
 
 
-def test_is_shipped_by_the_full_profile_and_loaded_in_the_lab_if_it_fits(patches, vae, use_profile, capsys):
+def test_is_shipped_by_the_full_profile_and_loaded_where_it_fits(patches, vae, use_profile, capsys, monkeypatch):
+    monkeypatch.setattr(pretrained, "CONFIG", replace(pretrained.CONFIG, epochs=1))
     use_profile("full")
     made, record = load_or_train_classifier("c", vae, patches, patches, balance=("bright", "left"))
     assert pretrained_path("c").exists() and record["profile"] == "full"
@@ -147,7 +148,8 @@ def test_weights_go_with_their_images_and_reconstructions(patches, vae, monkeypa
     assert len(given["dataset"]) == 500 == len(given["weights"]) and record["data"]["train"] == 250
 
 
-def test_is_not_shipped_when_images_are_drawn(patches, vae, use_profile):
+def test_is_not_shipped_when_images_are_drawn(patches, vae, use_profile, monkeypatch):
+    monkeypatch.setattr(pretrained, "CONFIG", replace(pretrained.CONFIG, epochs=1))
     use_profile("full")
     patches.source = "sample"
     load_or_train_classifier("c", vae, patches, patches)
