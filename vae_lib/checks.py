@@ -108,13 +108,18 @@ def check_bytes(what, images, floats):
 
 
 def check_labelled(images, targets):
-    """Images (N, C, H, W), and a target for each."""
+    """Images (N, C, H, W), and a target for each. What ends with 1 or 3 alone is taken for (N, H, W, C)."""
     if images.ndim != 4 or not isinstance(targets, torch.Tensor) or targets.shape[:1] != images.shape[:1]:
         given = f"a {type(targets).__name__}" if not isinstance(targets, torch.Tensor) else tuple(targets.shape)
         hint = "; images[:, None] gives grey ones their channel" if images.ndim == 3 else ""
         raise LabError(
             "An ImageDataset holds images (N, C, H, W) and a tensor with a target for each, (N,) or (N, attributes), "
             f"not {tuple(images.shape)} and {given}{hint}."
+        )
+    if images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
+        raise LabError(
+            f"An ImageDataset holds images (N, C, H, W), and these look like (N, H, W, C): {tuple(images.shape)}; give "
+            "images.permute(0, 3, 1, 2)."
         )
 
 
@@ -293,11 +298,13 @@ def checked_loss(loss):
 
 
 def checked_probabilities(loss):
-    """Decorator of a loss of two tensors that must be in [0, 1]. On a CPU, NaN gives NaN, as in other losses, although
-    torch refuses it."""
+    """Decorator of a loss of two tensors that must be in [0, 1]. NaN gives NaN, as in other losses, although torch
+    refuses it."""
 
     @wraps(loss)
     def checked(x_hat, x):
+        if x_hat.is_cuda:
+            return nan_outside(loss, x_hat, x)
         try:
             return loss(x_hat, x)
         except RuntimeError:  # torch refuses both, and other things
@@ -310,3 +317,11 @@ def checked_probabilities(loss):
             return x_hat.flatten(1).sum(dim=1) * math.nan
 
     return checked
+
+
+def nan_outside(loss, x_hat, x):
+    """The loss, NaN for each pair of images with values outside [0, 1]: on a GPU torch finds them later, and then
+    nothing can be computed any more, the last good weights are lost."""
+    inside = (x_hat >= 0) & (x_hat <= 1) & (x >= 0) & (x <= 1)  # NaN is not
+    x_hat, x = (values.where(inside, 0.5) for values in (x_hat, x))
+    return loss(x_hat, x).masked_fill(~inside.flatten(1).all(dim=1), math.nan)

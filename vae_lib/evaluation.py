@@ -34,7 +34,7 @@ def per_image(model, dataset, likelihood="mse", sample=False, seed=0):
     for x, x_hat, mu, logvar in decoded(model, dataset, sample, seed):
         reconstructions.append(reconstruction_error(x_hat, x, "mse" if gaussian else likelihood))
         kls.append(mu.new_zeros(len(x)) if logvar is None else kl_divergence(mu, logvar))
-    reconstructions, kls = (torch.cat(parts).double().cpu() for parts in (reconstructions, kls))
+    reconstructions, kls = (torch.cat(parts).cpu().double() for parts in (reconstructions, kls))
     return gaussian_nll(reconstructions, math.prod(dataset.image_shape)) if gaussian else reconstructions, kls
 
 

@@ -20,17 +20,18 @@ def slerp(a, b, t):
     """
     if not (a.any() and b.any()):
         return lerp(a, b, t)
-    dtype, a, b, t = a.dtype, a.double(), b.double(), t.double()  # the square of a large number must not overflow
+    as_given = {"device": a.device, "dtype": a.dtype}
+    a, b, t = (part.cpu().double() for part in (a, b, t))  # the square of a large number must not overflow
     norms = a.norm(), b.norm()
     start, end = a / norms[0], b / norms[1]
     apart, opposite = (start - end).norm(), (start + end).norm()
     if opposite < 1e-3:
         raise LabError("The two codes point in opposite directions, so no arc between them is the shortest: use lerp.")
     if apart < 1e-6:
-        return lerp(a, b, t).to(dtype)
+        return lerp(a, b, t).to(**as_given)
     angle, t = 2 * torch.atan2(apart, opposite), t[:, None]  # arccos of the cosine would lose half of the digits
     direction = (torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end) / torch.sin(angle)
-    return (direction * torch.lerp(norms[0], norms[1], t)).to(dtype)
+    return (direction * torch.lerp(norms[0], norms[1], t)).to(**as_given)
 
 
 INTERPOLATIONS = Choices("interpolation", lerp=lerp, slerp=slerp)
@@ -93,6 +94,10 @@ def interpolate_loop(model, stations, steps=10, kind="slerp"):
 
 @torch.no_grad()
 def decoded_plane(model, extent=3.0, n=15):
-    """A two-dimensional latent space, z1 to the right, z2 up, both from -extent to extent: (n * n, C, H, W) by rows."""
+    """A two-dimensional latent space, z1 to the right, z2 up, both from -extent to extent: (n * n, C, H, W) by rows.
+    LabError for a model with another number of dimensions."""
+    if model.latent_dim != 2:
+        raise LabError(f"A plane needs a model with 2 latent dimensions, and this one has {model.latent_dim}.")
+    model.eval()
     side = torch.linspace(-extent, extent, n, device=next(model.parameters()).device)
     return model.decode(torch.cartesian_prod(side.flip(0), side).flip(1))

@@ -44,8 +44,9 @@ def check_linear(model, dataset):
 
 @torch.no_grad()
 def add_linear_vae(model, dataset):
-    """Put the linear VAE with the least squared error + KL on these images beside the encoder and the decoder of a
-    model, whose outputs are added to its own; it stays fixed in training: -> the model, changed in place.
+    """Put the linear VAE with the least squared error + KL on these images, at half their resolution and to first order
+    in the decoder's sigmoid, beside the encoder and the decoder of a model, whose outputs are added to its own; it
+    stays fixed in training: -> the model, changed in place.
 
     A direction of variance l > 1/2 is coded by w/l of its coordinate, with the variance 1/(2l) of q(z|x), and decoded
     by w, w^2 = l - 1/2; for the others a code costs more nats than it saves error. Tipping & Bishop 1999,

@@ -42,7 +42,8 @@ def squared_error(x_hat, x):
 def binary_cross_entropy(x_hat, x):
     """-log Bernoulli(x; x_hat) summed over pixels and channels, nats: (N, C, H, W) twice, in [0, 1] -> (N,).
 
-    Kingma & Welling 2014, appendix C.1. For grey values its minimum is not 0. LabError for values outside [0, 1].
+    Kingma & Welling 2014, appendix C.1. Of grey values it is the mean over pictures of black and white pixels, white
+    with probability x, and its minimum is not 0. LabError for values outside [0, 1] (on a GPU: NaN).
     """
     return F.binary_cross_entropy(x_hat, x, reduction="none").flatten(1).sum(dim=1)
 

@@ -40,13 +40,6 @@ def mean_and_error(values, groups=None):
     return Estimate(values.mean().item(), scatter.sqrt().item() / len(values))
 
 
-def per_class_error(model, dataset, likelihood="mse"):
-    """Mean reconstruction error of each class, from posterior means: -> {class name: error per image}."""
-    dataset = as_images(dataset)
-    errors, _ = per_image(model, dataset, likelihood)
-    return {name: errors[dataset.targets == k].mean().item() for k, name in enumerate(dataset.target_names)}
-
-
 @torch.no_grad()
 def posterior(model, dataset):
     """q(z|x) of every image: -> mu, logvar, both (N, latent_dim), on the CPU; of an Autoencoder (codes, None)."""
@@ -73,7 +66,9 @@ def kl_per_dimension(mu, logvar):
     """KL to the prior of each latent dimension, averaged over the images: mu, logvar (N, latent_dim) -> (latent_dim,).
 
     In nats; the sum is the mean of `kl_divergence`. It is an upper bound of what the dimension tells about an image.
+    LabError for the codes of an Autoencoder.
     """
+    check_posterior(mu, logvar)
     return kl_divergence(mu.reshape(-1, 1), logvar.reshape(-1, 1)).view_as(mu).mean(dim=0)
 
 
@@ -94,10 +89,12 @@ def split_kl(mu, logvar, seed=0):
 
     With q(z), the aggregate posterior, the mixture of the posteriors of these N images: E KL(q(z|x) || p(z)) =
     I(x; z) + KL(q(z) || p(z)). The means are estimates of the two parts, from one draw of z for each image:
-    log q(z|x) - log q(z), whose mean cannot much exceed ln N, and log q(z) - log p(z). Where the first nears ln N, the
-    second is far above its value for more images: even posteriors whose means fill the prior get such a second part.
-    mu, logvar: (N, latent_dim). Hoffman & Johnson 2016, "ELBO surgery", section 2.
+    log q(z|x) - log q(z), none of which exceeds ln N, and log q(z) - log p(z). Where the first nears ln N, the second
+    is far above its value for more images: even posteriors whose means fill the prior get such a second part.
+    mu, logvar: (N, latent_dim). LabError for the codes of an Autoencoder. Hoffman & Johnson 2016, "ELBO surgery",
+    section 2.
     """
+    check_posterior(mu, logvar)
     mu, logvar = mu.double(), logvar.double()
     z = reparameterize(mu, logvar, torch.Generator(mu.device).manual_seed(seed))
     precision = torch.exp(-logvar)
@@ -126,8 +123,8 @@ def importance_weighted_bound(model, dataset, k, likelihood="mse", seed=0):
     dataset = as_images(dataset)
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
-    bounds = []
-    for images in dataset.images.split(max(1, 5_000 // k)):
+    bounds, at_once = [], 5_000 * min(1, 3 * 32**2 / math.prod(dataset.image_shape))  # pictures to decode: 60 MB
+    for images in dataset.images.split(max(1, int(at_once / k))):
         x = to_float(images.to(device))
         mu, logvar = model.encode(x)
         check_posterior(mu, logvar)
@@ -135,9 +132,9 @@ def importance_weighted_bound(model, dataset, k, likelihood="mse", seed=0):
         z = reparameterize(mu, logvar, generator)
         log_likelihood = -reconstruction_error(model.decode(z), x, likelihood)
         log_prior_over_q = 0.5 * ((z - mu).square() / logvar.exp() + logvar - z.square()).sum(dim=1)
-        log_weights = (log_likelihood + log_prior_over_q).double().view(-1, k)
+        log_weights = (log_likelihood + log_prior_over_q).cpu().double().view(-1, k)
         bounds.append(log_weights.logsumexp(dim=1) - math.log(k))
-    return torch.cat(bounds).cpu()
+    return torch.cat(bounds)
 
 
 # --- on one scale: nats and bits ---
@@ -164,9 +161,9 @@ def standard_normal(z):
 
 @torch.no_grad()
 def bits_per_dim(model, dataset, likelihood="mse", variance=None, seed=0):
-    """Upper bound of -log2 p(x) for each image and each of its pixels and channels: (N,) float64, bits per dimension.
+    """Estimate, from one draw of z, of the ELBO's upper bound of -log2 p(x): (N,) float64, bits per dimension.
 
-    From the ELBO with one draw of z, for pixels of 256 grey values; a uniform distribution has 8. likelihood:
+    For each image and each of its pixels and channels, of 256 grey values; a uniform distribution has 8. likelihood:
     "mse", a Gaussian with sigma^2 = 1/2; "gaussian", sigma^2 = variance, or if that is None the mean squared error of
     this dataset; "discretised", the same Gaussian, its density integrated over each grey value (Ho et al. 2020,
     "Denoising diffusion probabilistic models", equation 13): the only one of the three that is a probability of pixels
@@ -176,7 +173,7 @@ def bits_per_dim(model, dataset, likelihood="mse", variance=None, seed=0):
     check_choice("likelihood", likelihood, ("mse", "gaussian", "discretised"))
     dataset = as_images(dataset)
     pixels, device = math.prod(dataset.image_shape), next(model.parameters()).device
-    check_posterior(*model.encode(to_float(dataset.images[:1].to(device))))
+    check_posterior(*model.eval().encode(to_float(dataset.images[:1].to(device))))
     if variance is not None:
         check_number("variance", variance, above=0)
     if variance is not None and likelihood == "mse":
@@ -197,7 +194,7 @@ def discretised_nll(model, dataset, variance, seed):
     (the same as in `per_image`), integrated over each grey value, and beyond black and white."""
     half, sigma, losses = 0.5 / 255, math.sqrt(variance), []
     for x, x_hat, _, _ in decoded(model, dataset, sample=True, seed=seed):
-        x = x.double()
+        x, x_hat = x.cpu().double(), x_hat.cpu()
         lower = torch.where(x > 0, (x - half - x_hat) / sigma, -math.inf)
         upper = torch.where(x < 1, (x + half - x_hat) / sigma, math.inf)
         mirrored = lower + upper > 0  # small probabilities keep their digits in the lower tail
@@ -205,7 +202,7 @@ def discretised_nll(model, dataset, variance, seed):
         log_upper, log_lower = torch.special.log_ndtr(upper), torch.special.log_ndtr(lower)
         log_p = log_upper + torch.log(-torch.expm1(log_lower - log_upper))
         losses.append(-log_p.flatten(1).sum(dim=1))
-    return torch.cat(losses).cpu()
+    return torch.cat(losses)
 
 
 # --- the quality of samples, in any features ---

@@ -32,14 +32,15 @@ class VAE(nn.Module):
     section 4.3), 0 suits digits on black.
     """
 
-    def __init__(self, encoder, decoder, **config):
+    def __init__(self, encoder, decoder, image_shape, latent_dim, centre=0.0, **config):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.config = {"class": type(self).__name__, **config}
-        self.image_shape = tuple(config["image_shape"])
-        self.latent_dim = config["latent_dim"]
-        self.centre = config["centre"]
+        self.image_shape = image_shape
+        self.latent_dim = latent_dim
+        self.centre = centre
+        sizes = {"image_shape": image_shape, "latent_dim": latent_dim, "centre": centre}
+        self.config = {"class": type(self).__name__, **sizes, **config}
 
     def encode(self, x):
         """Posterior of each image: x (N, C, H, W) in [0, 1] -> mu, logvar, both (N, latent_dim) float32.

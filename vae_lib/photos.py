@@ -100,10 +100,10 @@ def as_seen(photo, image_shape, crop=CROP):
 @torch.no_grad()
 def pictures(photo, model, crop=CROP):
     """The photo, what the model was given, its reconstruction: -> ((3, 3, PANEL, PANEL) in [0, 1], what was done)."""
-    photo = open_photo(photo)
+    photo, device = open_photo(photo), next(model.eval().parameters()).device
     given, how = as_seen(photo, model.image_shape, crop)
     whole = pixels(ImageOps.pad(photo, (PANEL, PANEL), color="white"))
-    shown = (whole, given, model.reconstruct(to_float(given[None]))[0])
+    shown = (whole, given, model.reconstruct(to_float(given[None]).to(device))[0].cpu())
     return torch.cat([F.interpolate(as_rgb(image), (PANEL, PANEL)) for image in shown]), how
 
 
@@ -227,9 +227,9 @@ def faces_at(grey, angle):
     return [Face(*(complex(x, y) + side * z for z in IN_BOX)).moved(start, turn) for x, y, side, _ in boxes]
 
 
-def refined(grey, face, passes=2):
+def refined(grey, face):
     """A Face whose pupils were seen where the face is thought to be; None if one of them was not."""
-    for _ in range(passes):
+    for _ in range(2):
         if face is not None:
             face = eyes_in(grey, face)
     return face

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from itertools import cycle
 
 import IPython.display
 import matplotlib.pyplot as plt
@@ -111,12 +112,15 @@ def show_rows(rows, title="", above=(), inches=0.75):
 
 
 def plot_history(records, title=""):
-    """Loss, reconstruction and KL against the epoch for {name: record}: training solid, validation dashed. Runs of more
-    than five epochs are shown from the level of their second epoch down, since the first dwarfs the rest."""
+    """Loss, reconstruction and KL against the epoch for {name: record of `fit`}: training solid, validation dashed.
+    Runs of more than five epochs are shown from the level of their second epoch down, since the first dwarfs the rest.
+    """
     figure, axes = new_figure(11, 3.6, columns=3, title=f"{title} (solid: training, dashed: validation)")
-    parts = {"loss": "loss per image", "reconstruction": "squared error per image", "kl": "KL in nats per image"}
+    squared = all(record["config"]["likelihood"] == "mse" for record in records.values())
+    error = "squared error per image" if squared else "reconstruction term per image"
+    parts = {"loss": "loss per image", "reconstruction": error, "kl": "KL in nats per image"}
     for axis, (part, label) in zip(axes, parts.items()):
-        for colour, (name, record) in zip(COLOURS, records.items()):
+        for colour, (name, record) in zip(cycle(COLOURS), records.items()):
             for key, style, series in ((f"train_{part}", "-", name), (f"val_{part}", "--", None)):
                 if points := [(row["epoch"], row[key]) for row in record["history"] if key in row]:
                     axis.plot(*zip(*points), style, color=colour, label=series)
@@ -138,7 +142,7 @@ def plot_lines(panels, xlabel, ylabel, title="", log_x=False, log_y=False):
     options = {"columns": len(panels), "squeeze": False, "sharey": isinstance(ylabel, str)}
     figure, axes = new_figure(4.2 * len(panels) + 1, 3.6, title=title, **options)
     for axis, ylabel, (name, series) in zip(axes.flat, ylabels, panels.items()):
-        for colour, (label, (x, y, *error)) in zip(COLOURS, series.items()):
+        for colour, (label, (x, y, *error)) in zip(cycle(COLOURS), series.items()):
             marker = "o" if len(x) <= 20 else None
             axis.errorbar(x, y, *error, color=colour, label=label, marker=marker, markersize=3, capsize=3)
         if log_x:
@@ -167,7 +171,7 @@ def plot_points(
     figure, axes = new_figure(4 * len(panels) + (targets is not None), 4, title=title, **options)
     for axis, (name, points) in zip(axes.flat, panels.items()):
         order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))
-        colours = COLOURS[0] if targets is None else [COLOURS[k] for k in targets[order]]
+        colours = COLOURS[0] if targets is None else [COLOURS[k % len(COLOURS)] for k in targets[order]]
         axis.scatter(*points[order].T, s=2, c=colours)
         if radius is not None:
             axis.add_patch(plt.Circle((0, 0), radius, fill=False, linestyle="--", linewidth=1))
@@ -175,7 +179,7 @@ def plot_points(
         axis.set_aspect("equal", adjustable="box" if same_scale else "datalim")
         axis.grid(alpha=0.3)
     if targets is not None:
-        dots = [plt.Line2D([], [], linestyle="", marker="o", color=c) for c, _ in zip(COLOURS, target_names)]
+        dots = [plt.Line2D([], [], linestyle="", marker="o", color=c) for c, _ in zip(cycle(COLOURS), target_names)]
         figure.legend(dots, target_names, loc="outside right upper", fontsize=8)
     return figure
 
@@ -184,7 +188,7 @@ def plot_histograms(series, xlabel, title=""):
     """Histograms on common bins for {series: values (N,)}: shares of all values, as outlines."""
     figure, axis = new_figure(7, 3, title=title)
     edges = np.histogram_bin_edges(np.concatenate(list(series.values())), bins=80)
-    for colour, (name, values) in zip(COLOURS, series.items()):
+    for colour, (name, values) in zip(cycle(COLOURS), series.items()):
         axis.hist(values, edges, density=True, histtype="stepfilled", alpha=0.5, color=colour, label=name)
     axis.set(xlabel=xlabel, ylabel="density")
     axis.legend(fontsize=8)
@@ -213,7 +217,7 @@ def plot_bars(groups, xlabel, ylabel, title=""):
     labels = list(next(iter(groups.values())))
     figure, axis = new_figure(9, 3 if len(labels) <= 10 else 4, title=title)
     width = 0.8 / len(groups)
-    for k, (colour, (name, values)) in enumerate(zip(COLOURS, groups.items())):
+    for k, (colour, (name, values)) in enumerate(zip(cycle(COLOURS), groups.items())):
         places = np.arange(len(labels)) + (k - (len(groups) - 1) / 2) * width
         heights = [values[label] for label in labels]
         errors = [getattr(height, "error", 0) for height in heights]
@@ -248,13 +252,13 @@ def save_figure(figure, name):
     return figure
 
 
-def save_animation(frames, name, title, milliseconds=100, pixels=96):
+def save_animation(frames, name, title, pixels=96):
     """Frames (N, C, H, W) as an animated GIF, shown in the notebook; in the full profile also figures/<name>.gif.
     title: what it shows, for readers who cannot see it."""
     scale = max(1, pixels // frames.shape[-1])
     pictures = [enlarge(picture, scale) for picture in as_rgb(frames).permute(0, 2, 3, 1).numpy()]
     file = io.BytesIO()
-    pictures[0].save(file, "gif", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+    pictures[0].save(file, "gif", save_all=True, append_images=pictures[1:], duration=100, loop=0)
     if settings.PROFILE.writes_results:
         with replacing(settings.FIGURES_DIR / f"{name}.gif") as temporary:
             temporary.write_bytes(file.getvalue())

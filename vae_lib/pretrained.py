@@ -114,11 +114,12 @@ def load_pretrained(name):
         raise LabError(f"{path} is the checkpoint of an unfinished run; the same call of fit goes on from it.")
     if "model" not in record:
         raise damaged(path, "its record describes no model")
-    model = without_weights(record["model"], path)
-    check_tensors(tensors, model.state_dict(), path)
+    check_tensors(tensors, without_weights(record["model"], path).state_dict(), path)
     if "config" in record:
         check_finished(record, path)
-    model.to_empty(device="cpu").load_state_dict(tensors)
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(record["model"])
+    model.load_state_dict(tensors)
     keep_freed_memory()
     return pixels_together(faster(model)).eval(), record
 
@@ -142,11 +143,14 @@ def save_pretrained(name, model, record):
     """Write half-precision weights, the record in the header, to `pretrained_path(name)`. Returns the path.
 
     Raises LabError for what `load_pretrained` could not load again: a model that its config does not rebuild, or the
-    record of another one.
+    record of another one. Outside the full profile also for the name of shipped weights, which that profile wrote.
     """
-    path, model = pretrained_path(name), unwrapped(model)
+    path, model, profile = pretrained_path(name), unwrapped(model), settings.PROFILE
+    is_shipped = path.exists() and path.resolve().parent == settings.PRETRAINED_DIR.resolve()
+    if is_shipped and not profile.writes_results and read_tensors(path)[1].get("profile") == "full":
+        raise LabError(f"{path} holds shipped weights, which only the full profile replaces; give a name of your own.")
     check_loadable(model)
-    write_tensors(path, in_half(model), record_of(model, record))
+    write_tensors(path, in_half(model), record_of(model, {**record, "profile": profile.name}))
     return path
 
 
@@ -323,7 +327,7 @@ def shipped_flow(name, model):
 
 def digest(model):
     """What tells the weights of a model from all others."""
-    return hashlib.sha256(b"".join(x.numpy().tobytes() for x in model.state_dict().values())).hexdigest()[:16]
+    return hashlib.sha256(b"".join(x.cpu().numpy().tobytes() for x in model.state_dict().values())).hexdigest()[:16]
 
 
 def finish_run(path, model, record, train, test, checkpoint):
@@ -396,8 +400,8 @@ def ships_results(train):
 
 
 def affordable(name, config, train, copies=1):
-    """-> (configuration, images) of the training `name` within what the profile allows: fewer epochs or, where one is
-    too long, one of a random part of the images, which is printed. copies: how often an epoch trains on each image.
+    """-> (configuration, images) of the training `name` within what the profile allows, which is printed: fewer epochs
+    or, where one is too long, one of a random part of the images. copies: how often an epoch trains on each image.
 
     An image larger than 32x32 counts as several. A run that is cut short has no time for the warm-up that a large
     learning rate needs: it gets 1e-3 at most.
@@ -409,11 +413,14 @@ def affordable(name, config, train, copies=1):
     n = max(1, int(images / cost))
     if n >= config.epochs * len(train):
         return config, train
+    cut = []
     if n < len(train):
-        some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:n].sort().values
-        print(
-            f"{name}: training on {n:,} of the {len(train):,} images, drawn at random: "
-            f"the {settings.PROFILE.name} profile allows no more"
-        )
-        train = train.select(some)
-    return replace(config, epochs=n // len(train), lr=min(config.lr, 1e-3)), train
+        cut.append(f"{n:,} of the {len(train):,} images, drawn at random")
+        train = train.select(torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:n].sort().values)
+    shorter = replace(config, epochs=n // len(train), lr=min(config.lr, 1e-3))
+    if shorter.epochs < config.epochs:
+        cut.append(f"{shorter.epochs} of {config.epochs} epochs")
+    if shorter.lr < config.lr:
+        cut.append(f"the learning rate {shorter.lr:g} instead of {config.lr:g}")
+    print(f"{name}: training with {', '.join(cut)}: the {settings.PROFILE.name} profile allows no more")
+    return shorter, train

@@ -647,6 +647,24 @@ def test_a_reader_that_goes_away_is_no_error(arguments, monkeypatch, capfd):
     assert code == 141 and capfd.readouterr().err == ""
 
 
+def test_too_little_memory_is_one_sentence(here, tiny_model, capsys, monkeypatch):
+    def fails_as(message):
+        def fail(*args):
+            raise RuntimeError(message)
+
+        monkeypatch.setattr("vae_lib.cli.commands.save_pictures", fail)
+
+    for how in ("can't allocate memory", "not enough memory"):  # Linux, Windows
+        fails_as(
+            f"[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: {how}: you tried to allocate 9 bytes."
+        )
+        assert main(["generate", "--model", tiny_model]) == 1
+        assert capsys.readouterr().err == "vae: there is not enough memory; choose smaller models, images or batches.\n"
+    fails_as("another error")
+    with pytest.raises(RuntimeError, match="another error"):
+        main(["generate", "--model", tiny_model])
+
+
 def test_ctrl_c_in_other_commands(here, tiny_model, capsys, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt

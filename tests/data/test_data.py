@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from PIL import Image
 from torch.utils.data import DataLoader, Subset, TensorDataset, random_split
 
 from official_files import files_below, write_cifar10_binary, write_idx, write_mnist
@@ -83,6 +84,17 @@ def test_crop_then_size(lab):
     assert len(load_dataset("mnist", "test", limit=7)) == 7
 
 
+def test_a_few_images_of_a_folder_of_classes_are_of_every_class(lab, tmp_path):
+    for name in ("train/cat", "train/dog", "train/owl", "test/cat", "test/owl"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for k in range(10):
+            Image.new("RGB", (8, 8)).save(tmp_path / "pets" / name / f"{k}.png")
+    some = load_dataset(f"folder:{tmp_path / 'pets'}", size=8, limit=6)
+    assert len(some) == 6 and set(some.targets.tolist()) == {0, 1, 2}
+    whole = load_dataset(f"folder:{tmp_path / 'pets'}", size=8)
+    assert len(load_dataset(f"folder:{tmp_path / 'pets'}", size=8, limit=len(whole) + 1)) == len(whole)
+
+
 def test_changed_files_are_read_again(lab):
     write_mnist(lab)
     load_dataset("mnist", "test")
@@ -125,6 +137,7 @@ def test_images_without_channels_and_other_numbers_of_targets_are_refused(tiny):
         (grey, targets, r"not \(64, 8, 8\) and \(64,\); images\[:, None\] gives grey ones their channel"),
         (tiny.images, targets[:60], r"a target for each.* not \(64, 1, 8, 8\) and \(60,\)\."),
         (tiny.images, targets.tolist(), r"a tensor with a target for each.* not .* and a list\."),
+        (tiny.images.permute(0, 2, 3, 1), targets, r"look like \(N, H, W, C\): .* images.permute\(0, 3, 1, 2\)"),
         (tiny.images.numpy(), targets, "holds pixels as a tensor, not as ndarray; torch.as_tensor"),
     ):
         with pytest.raises(LabError, match=message):
@@ -177,6 +190,10 @@ def test_factors_follow_a_selection():
     assert drawn.source == "drawn" and drawn.label == "faces (drawn)" and len(drawn) == len(drawn.factors["hue"]) == 500
     some = drawn.select([5, 7])
     assert some.factors["hue"].tolist() == drawn.factors["hue"][[5, 7]].tolist()
+    kept = drawn.targets.clone()
+    drawn.targets[:], drawn.factors["hue"][:], drawn.images[:] = 0, 0, 0
+    again = load_drawn_faces(32, 100)
+    assert torch.equal(again.targets, kept) and again.factors["hue"].any() and again.images.any()
 
 
 # --- profiles and the network ---

@@ -1,6 +1,7 @@
 """Every layout in which people have the datasets is read as the official one is, or refused in one sentence."""
 
 import hashlib
+import os
 import pickle
 import shutil
 import sys
@@ -625,6 +626,28 @@ def test_what_is_left_out_of_a_folder_is_said(lab, tmp_path, capsys):
     write_zip(tmp_path / "packed" / "all.zip", {path.name: path.read_bytes() for path in folder.glob("*.*")})
     load_dataset(f"folder:{tmp_path / 'packed'}")
     assert "packed: 22 pictures, no classes, random splits; left out: 2 (" in capsys.readouterr().out
+
+
+def test_a_folder_that_may_not_be_read_is_left_out(tmp_path, monkeypatch):
+    """As on Windows, where os.access takes every folder for open."""
+    for name in ("a", "closed"):
+        (tmp_path / name).mkdir()
+        picture(0, 20, 20).save(tmp_path / name / "1.png")
+    scandir = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    store = Folder(tmp_path)
+    assert [*store.files()] == ["a/1.png"] and store.left_out == ["closed"]
+
+
+def test_names_below_the_root_of_a_drive():
+    """It ends with the separator, as no other folder does."""
+    assert Folder("/").name_of("/a/b.png") == "a/b.png" and Folder("/a").name_of("/a/b.png") == "b.png"
 
 
 # --- links ---

@@ -94,6 +94,9 @@ def test_a_model_of_a_student_is_never_recorded(monkeypatch):
 
     monkeypatch.setattr("vae_lib.settings.DEVICE", torch.device("cuda"))
     assert recorded(training_step, seeded(Mine)) is training_step
+    with_own_layer = seeded(FCVAE)
+    with_own_layer.encoder.append(type("Own", (torch.nn.Identity,), {})())
+    assert recorded(training_step, with_own_layer) is training_step
     assert isinstance(recorded(training_step, seeded(FCVAE)), RecordedStep)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from vae_lib import FCVAE, ConvVAE, interpolate, to_float
 from vae_lib.checks import LabError
-from vae_lib.latent import interpolate_codes, interpolate_grid, interpolate_loop, lerp, slerp
+from vae_lib.latent import decoded_plane, interpolate_codes, interpolate_grid, interpolate_loop, lerp, slerp
 
 T = torch.linspace(0, 1, 11)
 
@@ -150,3 +150,12 @@ def test_loop_passes_each_station_once(model):
     for k, station in enumerate(stations):
         torch.testing.assert_close(frames[5 * k], model.decode(station[None])[0])
     torch.testing.assert_close(frames[10:], interpolate(model, stations[2], stations[0], 6, "slerp")[:-1])
+
+
+def test_a_plane_needs_two_dimensions_and_changes_nothing(model):
+    with pytest.raises(LabError, match="2 latent dimensions, and this one has 6"):
+        decoded_plane(model)
+    flat = ConvVAE((1, 8, 8), (4, 8), 2, batch_norm=True).train()
+    before = {name: value.clone() for name, value in flat.state_dict().items()}
+    decoded_plane(flat)
+    assert all(torch.equal(value, before[name]) for name, value in flat.state_dict().items())

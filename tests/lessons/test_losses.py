@@ -9,7 +9,7 @@ from torch.distributions import Independent, Normal
 from torch.distributions import kl_divergence as torch_kl
 
 from vae_lib import elbo_loss, kl_divergence
-from vae_lib.checks import LabError
+from vae_lib.checks import LabError, nan_outside
 from vae_lib.losses import ROUNDING, gaussian_nll, reconstruction_error
 
 
@@ -86,6 +86,25 @@ def test_bce_is_the_bernoulli_likelihood():
     x, x_hat = images()
     expected = -torch.distributions.Bernoulli(x_hat, validate_args=False).log_prob(x).sum(dim=(1, 2, 3))
     torch.testing.assert_close(reconstruction_error(x_hat, x, "bce"), expected)
+
+
+def test_on_a_gpu_values_outside_make_the_loss_of_their_image_nan():
+    """There torch would end all computing."""
+
+    def loss(x_hat, x):
+        return F.binary_cross_entropy(x_hat, x, reduction="none").flatten(1).sum(dim=1)
+
+    x, x_hat = images()
+    x_hat = x_hat.clone()
+    x_hat[0, 0, 0, :2] = torch.tensor([0.0, 1.0])
+    plain, guarded = (x_hat.clone().requires_grad_() for _ in range(2))
+    expected, found = loss(plain, x), nan_outside(loss, guarded, x)
+    assert torch.equal(found, expected)
+    slopes = (torch.autograd.grad(of.sum(), by)[0] for of, by in ((expected, plain), (found, guarded)))
+    assert torch.equal(*slopes)
+    x_hat[0, 0, 0, 0], x_hat[1, 0, 0, 0], x[2, 0, 0, 0] = math.nan, -0.1, 255
+    found = nan_outside(loss, x_hat, x)
+    assert found.isnan().tolist() == [True, True, True, False] and torch.equal(found[3], expected[3])
 
 
 # --- the Gaussian with the best variance ---

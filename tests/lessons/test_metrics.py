@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from vae_lib import FCVAE, Autoencoder, elbo_loss, kl_divergence, to_float
+from vae_lib import FCVAE, Autoencoder, ConvVAE, elbo_loss, kl_divergence, to_float
 from vae_lib.checks import LabError
 from vae_lib.data import ImageDataset
 from vae_lib.engine.batches import batches
@@ -21,7 +21,6 @@ from vae_lib.metrics import (
     kl_per_dimension,
     mean_and_error,
     nearest_images,
-    per_class_error,
     posterior,
     precision_recall,
     rate,
@@ -42,8 +41,6 @@ def test_metrics_against_a_plain_loop(model, tiny):
         mu, logvar = model.encode(x)
         assert errors[k].item() == pytest.approx(((model.decode(mu) - x) ** 2).sum().item(), rel=1e-5)
         assert kls[k].item() == pytest.approx((0.5 * (mu**2 + logvar.exp() - logvar - 1)).sum().item(), rel=1e-4)
-    by_class = per_class_error(model, tiny)
-    assert by_class["3"] == pytest.approx(errors[tiny.targets == 3].mean().item())
     total = evaluate(model, tiny, beta=2.0)
     assert total.loss == pytest.approx(errors.mean().item() + 2 * kls.mean().item())
     assert evaluate(model, tiny, sample=True, seed=1) == evaluate(model, tiny, sample=True, seed=1)
@@ -217,6 +214,29 @@ def test_the_bound_does_not_depend_on_the_chunks(model, tiny):
     few = importance_weighted_bound(model, tiny, 500, seed=1)
     torch.testing.assert_close(many, few, atol=0.5, rtol=0)
     assert (many - many.mean()).abs().max() > 0.5  # the images differ by more than that
+
+
+def test_of_large_images_fewer_are_decoded_at_once(tiny, monkeypatch):
+    large = tiny.with_images(tiny.images.expand(-1, 3, -1, -1).repeat(1, 1, 8, 8), tiny.targets)  # 3x64x64
+    model, sizes = FCVAE((3, 64, 64), (4,), 2), []
+    monkeypatch.setattr(model, "decode", lambda z: sizes.append(len(z)) or FCVAE.decode(model, z))
+    assert importance_weighted_bound(model, large, 100).shape == (64,)
+    assert max(sizes) == 1200 and sum(sizes) == 6400  # of 32x32: 5,000
+
+
+def test_measuring_changes_no_model_that_is_in_training(tiny):
+    """One batch in training mode would move the statistics of batch normalisation."""
+    model = ConvVAE((1, 8, 8), (4,), 2, batch_norm=True).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    bits_per_dim(model, tiny)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_an_autoencoder_has_no_kl(tiny):
+    codes = posterior(Autoencoder((1, 8, 8), (16,), 3), tiny)
+    for measure in (kl_per_dimension, in_use, split_kl, rate):
+        with pytest.raises(LabError, match="an Autoencoder has none"):
+            measure(*codes)
 
 
 def test_the_bound_needs_a_posterior_and_a_draw(model, tiny):

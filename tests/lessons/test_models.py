@@ -133,6 +133,15 @@ def test_sides_that_the_strides_do_not_divide(side):
         ConvVAE((3, side, side))
 
 
+def test_a_vae_of_own_layers_says_what_it_needs():
+    layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8)), torch.nn.Linear(4, 64)
+    assert VAE(*layers, image_shape=[1, 8, 8], latent_dim=4).centre == 0.0
+    with pytest.raises(TypeError, match="image_shape"):
+        VAE(*layers, latent_dim=4)
+    with pytest.raises(LabError, match="image_shape=64: give whole numbers"):
+        VAE(*layers, image_shape=64, latent_dim=4)
+
+
 def test_wrong_images_are_refused(model):
     with pytest.raises(LabError, match=r"takes images of shape \(N, .*, not \(2, 9, 9, 9\)\."):
         model.encode(torch.rand(2, 9, 9, 9))

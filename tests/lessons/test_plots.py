@@ -77,10 +77,24 @@ def test_history_has_a_line_for_training_and_one_for_validation():
     row = {f"{split}_{part}": k + 1.0 for k, part in enumerate(parts) for split in ("train", "val")}
     history = [{"epoch": epoch, **row} for epoch in (1, 2, 3)]
     only_train = [{key: value for key, value in row.items() if "val" not in key} for row in history]
-    figure = plot_history({"a": {"history": history}, "b": {"history": only_train}})
+    of = {"config": {"likelihood": "mse"}}
+    figure = plot_history({"a": of | {"history": history}, "b": of | {"history": only_train}})
     for k, axis in enumerate(figure.axes):
         assert len(axis.lines) == 3
         assert all(line.get_ydata() == pytest.approx([k + 1] * 3) for line in axis.lines)
+    assert figure.axes[1].get_ylabel() == "squared error per image"
+    figure = plot_history({"a": of | {"history": history}, "b": {"config": {"likelihood": "bce"}, "history": history}})
+    assert figure.axes[1].get_ylabel() == "reconstruction term per image"
+
+
+def test_no_series_is_left_out():
+    """There are ten colours."""
+    bars = plot_bars({str(k): {"x": k} for k in range(12)}, "thing", "height")
+    lines = plot_lines({"a": {str(k): ([1, 2], [k, k]) for k in range(12)}}, "size", "error")
+    names = [f"class {k}" for k in range(12)]
+    points = plot_points({"a": torch.randn(24, 2)}, targets=torch.arange(24) % 12, target_names=names)
+    assert len(bars.axes[0].patches) == 12 and len(lines.axes[0].get_legend().texts) == 12
+    assert [text.get_text() for text in points.legends[0].texts] == names
 
 
 def test_bars_have_the_values():
@@ -118,7 +132,7 @@ def test_every_axis_of_every_chart_has_a_name():
     row = {f"{split}_{part}": 1.0 for split in ("train", "val") for part in ("loss", "reconstruction", "kl")}
     series = {"a": ([1, 2], [3.0, 4.0])}
     charts = [
-        plot_history({"a": {"history": [{"epoch": 1, **row}]}}),
+        plot_history({"a": {"config": {"likelihood": "mse"}, "history": [{"epoch": 1, **row}]}}),
         plot_lines({"left": series, "right": series}, "size", "error"),
         plot_lines({"left": series, "right": series}, "size", ["error", "nats"]),
         plot_points({"left": torch.randn(9, 2), "right": torch.randn(9, 2)}),

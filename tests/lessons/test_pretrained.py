@@ -135,13 +135,15 @@ def test_the_lab_budget_bounds_the_images_of_a_training(tiny, use_profile, monke
     assert not settings.PRETRAINED_DIR.exists()
 
 
-def test_large_images_count_as_several(tiny, use_profile, monkeypatch):
+def test_large_images_count_as_several(tiny, use_profile, monkeypatch, capsys):
     large = tiny.with_images(tiny.images.repeat(1, 1, 8, 8), tiny.targets)  # 64x64
     use_profile("lab")
     monkeypatch.setattr(settings, "PROFILE", dataclasses.replace(settings.PROFILE, images_per_training=64 * 4 * 2))
     config = dataclasses.replace(CONFIG, epochs=20)
     assert affordable("n", config, large)[0].epochs == 2 and affordable("n", config, tiny)[0].epochs == 8
     assert affordable("n", config, tiny)[0].lr == 1e-3 < CONFIG.lr
+    said = f"n: training with 8 of 20 epochs, the learning rate 0.001 instead of {CONFIG.lr:g}: the lab profile allows"
+    assert said in capsys.readouterr().out
     for epochs in (4, 8):
         config = dataclasses.replace(CONFIG, epochs=epochs)
         assert affordable("n", config, tiny) == (config, tiny)
@@ -158,7 +160,9 @@ def test_where_one_epoch_is_too_long_a_part_of_the_images_is_trained_on(tiny, us
         lambda model, images, *others, **options: lengths.append(len(images)) or fit(model, images, *others, **options),
     )
     record = train_or_load("n", fc, dataclasses.replace(CONFIG, epochs=1), tiny, tiny, repeats=1)[1]
-    said = "n: training on 50 of the 64 images, drawn at random: the lab profile allows no more\n"
+    said = (
+        f"n: training with 50 of the 64 images, drawn at random, the learning rate 0.001 instead of {CONFIG.lr:g}: the"
+    )
     assert capsys.readouterr().out.count(said) == 1 and lengths == [50, 50]
     assert record["data"]["train"] == 50 and record["config"]["epochs"] == 1 and record["config"]["lr"] == 1e-3
     numbers = torch.arange(64, dtype=torch.uint8)
@@ -232,7 +236,7 @@ def draws(prior):
 
 
 def test_a_flow_is_shipped_with_the_weights_it_was_fitted_to(shipped, tiny, use_profile, capsys, monkeypatch):
-    monkeypatch.setattr(pretrained, "FLOW_STEPS", 20)
+    monkeypatch.setattr(pretrained, "FLOW_STEPS", 5)
     model, _ = shipped
     use_profile("full")
     flow = load_or_fit_prior("m", model, tiny)

@@ -44,6 +44,49 @@ def test_an_interrupted_write_keeps_the_old_file(saved, monkeypatch):
     assert path.read_bytes() == content and list(settings.PRETRAINED_DIR.iterdir()) == [path]
 
 
+def test_what_was_read_does_not_lie_in_the_file(saved):
+    """Windows replaces no file that is mapped into memory: a run could not go on from its own checkpoint."""
+    path = pretrained_path("small")
+    tensors = read_tensors(path)[0]
+    kept = {name: tensor.clone() for name, tensor in tensors.items()}
+    with path.open("r+b") as file:  # in place
+        file.write(bytes(path.stat().st_size))
+    assert all(torch.equal(tensors[name], kept[name]) for name in kept)
+
+
+def test_shipped_weights_are_replaced_in_the_full_profile_only(saved, use_profile):
+    use_profile("full")
+    save_pretrained("small", saved, {"model": saved.config, "history": []})
+    model, record = load_pretrained("small")
+    content = pretrained_path("small").read_bytes()
+    use_profile("lab")
+    for name in ("small", str(settings.PRETRAINED_DIR / ".." / settings.PRETRAINED_DIR.name / "small.safetensors")):
+        with pytest.raises(LabError, match="holds shipped weights, which only the full profile replaces; give a name"):
+            save_pretrained(name, model, record)
+    assert pretrained_path("small").read_bytes() == content
+    for _ in range(2):  # a cell is run again
+        save_pretrained("mine", model, record)
+    use_profile("full")
+    save_pretrained("small", model, record)
+
+
+def test_what_no_file_holds_is_built_again():
+    """Buffers that are not kept, and tensors that are none, such as the grid of an own decoder."""
+
+    class Scaled(FCVAE):
+        def __init__(self, image_shape, **sizes):
+            super().__init__(image_shape, **sizes)
+            self.register_buffer("grid", torch.full((1000,), 3.0), persistent=False)
+            self.scale = torch.tensor(2.0)
+
+    model = Scaled((1, 4, 4), hidden=(8,), latent_dim=2)
+    save_pretrained("scaled", model, {"model": model.config, "history": []})
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    again = load_pretrained("scaled")[0]
+    assert (again.grid == 3).all() and again.scale == 2 and torch.equal(torch.get_rng_state(), state)
+
+
 def test_unknown_name_lists_the_known_ones(saved):
     with pytest.raises(LabError, match="no weights called 'large' .* there are: small"):
         load_pretrained("large")

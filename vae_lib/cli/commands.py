@@ -47,7 +47,7 @@ def train(args):
       vae train --data ~/Pictures/cats --size 64 --epochs 100
       vae train --config faces.toml --epochs 5
     """
-    out = Path(args.out or f"runs/{Path(args.data).name}-{args.model}.safetensors")
+    out = Path(args.out or f"runs/{Path(args.data).name}-{args.model}.safetensors").expanduser()
     checkpoint = out.with_suffix(".checkpoint")
     check_file_out(out, ".safetensors")
     if out.exists():

@@ -60,7 +60,7 @@ def main(argv=None):
         print(f"vae: {error}", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError | OutOfMemoryError) and "can't allocate memory" not in str(error):
+        if not isinstance(error, MemoryError | OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
         print("vae: there is not enough memory; choose smaller models, images or batches.", file=sys.stderr)
         return 1
@@ -128,7 +128,7 @@ def add_train_flags(parser):
     flag("--data", type=dataset, default="celeba", help=f"{DATA_HELP} (default %(default)s)")
     flag("--size", type=whole(2), help="side to resize the images to (default: of the dataset)")
     flag("--crop", type=whole(1), help="side of the centre square that is cut out before")
-    flag("--limit", type=whole(1), help="only the first images of each split")
+    flag("--limit", type=whole(1), help="so many images of each split")
     flag("--model", choices=commands.MODELS, default="conv", help="the kind of model (default %(default)s)")
     flag("--channels", type=whole(1), nargs="+", help="of the convolutions (conv; default 32 64 128)")
     flag("--hidden", type=whole(1), nargs="+", help="layer sizes (fc, autoencoder; default 512 256)")

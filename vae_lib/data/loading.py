@@ -25,10 +25,10 @@ def load_dataset(name, split="train", size=None, crop=None, limit=None):
     """An ImageDataset: name mnist | cifar10 | celeba | ffhq | faces | portraits, or folder:PATH for any pictures.
 
     split: train | val | test. crop: side of the centre square to cut out first; size: side to resize to; limit: only
-    the first `limit` images. Defaults: MNIST and CIFAR-10 as released; CelebA and faces the centre 148x148 resized to
-    64; FFHQ the whole centre square at 128, a folder's pictures at 64. Validation is every tenth image of the train
-    split where the release has none (or, for part of CelebA, where no official test image is there: then test is the
-    official validation part, and a line says so).
+    the first `limit` images; of a folder that is sorted by class, evenly spread ones. Defaults: MNIST and
+    CIFAR-10 as released; CelebA and faces the centre 148x148 resized to 64; FFHQ the whole centre square at 128, a
+    folder's pictures at 64. Validation is every tenth image of the train split where the release has none (or, for part
+    of CelebA, where no official test image is there: then test is the official validation part, and a line says so).
     Where the profile uses no other data, or in the lab profile none can be had, the images are those of data/sample: of
     MNIST and CIFAR-10 a part, instead of CelebA and FFHQ the free faces, and then a line says so. `source` is "real" or
     "sample". The full profile needs the whole sets, but not FFHQ. "faces" and "portraits" lie in data/sample, and
@@ -54,7 +54,15 @@ def load_dataset(name, split="train", size=None, crop=None, limit=None):
         share = (64 / side) ** 3 if split == "train" else (52 / side) ** 1.5
         n = settings.PROFILE.sample_images[split] * min(1, share)
         dataset = dataset.select(slice(max(1, round(n))))
-    return dataset if limit is None else dataset.select(slice(limit))
+    return dataset if limit is None or limit >= len(dataset) else limited(dataset, limit)
+
+
+def limited(dataset, limit):
+    """The first images of a dataset; of one that is sorted by class, evenly spread ones, since the first are alike."""
+    targets = dataset.targets
+    if targets.ndim == 1 and targets[0] < targets[-1] and (targets.diff() >= 0).all():
+        return dataset.select(torch.arange(limit) * len(dataset) // limit)
+    return dataset.select(slice(limit))
 
 
 def find(name):
@@ -129,9 +137,9 @@ def read(release, split, size, crop):
 def load_drawn_faces(size=64, crop=None):
     """Drawn faces, whose true factors are known (drawn_faces.py), as many as the profile says: an ImageDataset."""
     images, targets, names, factors = draw_faces(settings.PROFILE.drawn_images, 0, size, crop)
-    images = torch.from_numpy(images.copy())  # whoever changes them leaves those of the next call alone
-    factors = {key: torch.from_numpy(value) for key, value in factors.items()}
-    return ImageDataset(images, torch.from_numpy(targets), names, "faces", "train", "drawn", factors)
+    images, targets = torch.tensor(images), torch.tensor(targets)  # whoever changes them leaves the next call's alone
+    factors = {key: torch.tensor(value) for key, value in factors.items()}
+    return ImageDataset(images, targets, names, "faces", "train", "drawn", factors)
 
 
 _said = set()

@@ -49,7 +49,7 @@ class Folder:
         folders, links = [str(self.root)], []
         while folders or links:
             folder = folders.pop() if folders else links.pop(0)  # a folder itself comes before links to it
-            is_closed = folder != str(self.root) and not os.access(folder, os.R_OK | os.X_OK)
+            is_closed = folder != str(self.root) and not may_be_read(folder)
             if is_closed or (real := os.path.realpath(folder)) in entered:
                 self.left_out.append(self.name_of(folder))
                 continue
@@ -70,7 +70,7 @@ class Folder:
 
     def name_of(self, path):
         """The name of a path below the folder."""
-        return path[len(str(self.root)) + 1 :].replace(os.sep, "/")
+        return path[len(str(self.root)) :].lstrip(os.sep).replace(os.sep, "/")  # the root of a drive ends with one
 
     def has_pictures(self):
         """True if there is one, whatever it holds."""
@@ -78,6 +78,15 @@ class Folder:
 
     def open(self, name):
         return self.root / name
+
+
+def may_be_read(folder):
+    """Whether a folder may be read and entered; of one on Windows, os.access does not know it."""
+    try:
+        os.scandir(folder).close()
+    except OSError:
+        return False
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 class Zip:

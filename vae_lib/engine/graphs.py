@@ -11,9 +11,10 @@ STEPS_BEFORE_RECORDING = 3  # libraries allocate and choose their kernels in the
 
 
 def recorded(step, model):
-    """The step, on a GPU recorded and replayed, if the model is one of ours: Python in a student's own `forward` would
-    run while it is recorded, and never again. On a CPU, and in one of several processes, the step itself."""
-    ours = type(model).__module__ == "vae_lib.models"
+    """The step, on a GPU recorded and replayed, if all of the model is ours or torch's: Python in a student's own
+    `forward` would run while it is recorded, and never again. On a CPU, and in one of several processes, the step
+    itself."""
+    ours = all(type(part).__module__.startswith(("torch.nn.", "vae_lib.")) for part in model.modules())
     return RecordedStep(step) if settings.DEVICE.type == "cuda" and ours and not distributed.is_initialized() else step
 
 

@@ -26,6 +26,8 @@ def replacing(path):
     folder.mkdir()
     try:
         yield folder / path.name
+        if path.is_dir() and (folder / path.name).is_dir():
+            path.rmdir()  # Windows replaces no folder, not even an empty one
         os.replace(folder / path.name, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -34,7 +34,8 @@ def read_tensors(path):
                 if "record" not in metadata:
                     raise without_record(path)
                 record = parse_record(metadata["record"])
-                return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 (not a dict)
+                names = file.keys()  # of copies: Windows cannot replace a file that tensors are mapped to
+                return {name: file.get_tensor(name).clone() for name in names}, record
         except LabError:
             raise
         except (SafetensorError, ValueError) as error:
