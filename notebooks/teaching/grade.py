@@ -16,6 +16,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import joblib
 import nbformat
 import psutil
 from nbgrader import utils
@@ -217,6 +218,14 @@ def points(gradebook, student, notes):
     return row | {"problems": "; ".join(problems)}
 
 
+def at_once(limit=Path("/sys/fs/cgroup/memory.max")):
+    """How many notebooks are graded at once: by the cores and the memory that this process has, in a container its."""
+    memory = psutil.virtual_memory().total
+    if limit.exists() and (text := limit.read_text().strip()).isdigit():
+        memory = min(memory, int(text))
+    return max(1, min(joblib.cpu_count(), memory // (GIGABYTES * 2**30)))
+
+
 def main(folder):
     if not folder.exists():
         sys.exit(f"There is no folder {folder}; it should hold a folder for each student, with the notebooks in it.")
@@ -227,8 +236,7 @@ def main(folder):
     prepare()
     ENVIRONMENT.update(no_installs(COURSE / "no_installs", ENVIRONMENT))
     new = [(*key, file) for key, file in work.items() if not is_graded(*key, file)]
-    workers = min(os.cpu_count(), psutil.virtual_memory().total // (GIGABYTES * 2**30)) or 1
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(at_once()) as pool:
         jobs = {pool.submit(grade, *item): item for item in new}
     for job, (student, stem, _) in jobs.items():
         if job.exception():

@@ -140,6 +140,19 @@ def test_a_prior_is_fitted_where_none_is_shipped(here, tiny_model, monkeypatch, 
     assert sorted(os.listdir(here)) == ["ae.safetensors", "digits.png"]
 
 
+def test_a_dataset_that_is_named_is_fitted_to_although_a_flow_is_shipped(here, tiny_model, monkeypatch):
+    fitted, fit_prior = [], commands.fit_prior
+
+    def fit(model, dataset, kind):
+        fitted.append((dataset.name, kind))
+        return fit_prior(model, dataset, "gaussian")
+
+    monkeypatch.setattr(commands, "shipped_flow", lambda *args: pytest.fail("--data is not heeded"))
+    monkeypatch.setattr(commands, "fit_prior", fit)
+    command = ["generate", "--model", tiny_model, "--prior", "flow", "--data", "cifar10", "--samples", "2"]
+    assert main([*command, "--out", "a.png"]) == 0 and fitted == [("cifar10", "flow")]
+
+
 def test_nothing_is_fitted_for_pictures_that_cannot_be_written(here, tiny_model, capsys, monkeypatch):
     monkeypatch.setattr(commands, "fit_prior", None)
     (here / "file").touch()

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -279,6 +280,16 @@ def grade(monkeypatch, tmp_path):
 
     monkeypatch.setattr(grade, "COURSE", tmp_path / "course")
     return grade
+
+
+def test_a_container_grades_no_more_at_once_than_it_has_memory_for(grade, tmp_path, monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 64)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=256 * 2**30))
+    limit = tmp_path / "memory.max"
+    assert grade.at_once(limit) == 64
+    for text, workers in (("max\n", 64), (f"{8 * 2**30}\n", 2), ("1000\n", 1)):
+        limit.write_text(text)
+        assert grade.at_once(limit) == workers
 
 
 def test_wrong_folders_get_a_sentence(grade, tmp_path):

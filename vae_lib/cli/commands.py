@@ -107,8 +107,8 @@ def test_result(record):
 def generate(args):
     """Make pictures from draws of the prior.
 
-    A fitted prior is one of the codes of the dataset that the model was trained on. The flow of celeba64-conv-sigma is
-    shipped with it; others are fitted to the images that are here, for some minutes, and not kept.
+    A fitted prior is one of the codes of the dataset that the model was trained on, or of --data. Some models have a
+    flow shipped with them (NAME-flow in vae info); others are fitted, for a minute or more, and not kept.
 
     examples:
       vae generate --samples 16 --out faces.png
@@ -189,8 +189,8 @@ def manipulate(args):
 
 
 def fitted_prior(args, model, record):
-    """The prior that --prior names: the flow that is shipped with the model, or one fitted now."""
-    flow = shipped_flow(args.model, model) if args.prior == "flow" else None
+    """The prior that --prior names: the flow that is shipped with the model, or one fitted now, if to --data."""
+    flow = shipped_flow(args.model, model) if args.prior == "flow" and not args.data else None
     if flow is not None:
         return flow
     check_writable(args.out)  # before the minutes that a fit takes
