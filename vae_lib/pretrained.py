@@ -114,11 +114,15 @@ def load_pretrained(name):
         raise LabError(f"{path} is the checkpoint of an unfinished run; the same call of fit goes on from it.")
     if "model" not in record:
         raise damaged(path, "its record describes no model")
-    check_tensors(tensors, without_weights(record["model"], path).state_dict(), path)
+    model = without_weights(record["model"], path)
+    check_tensors(tensors, model.state_dict(), path)
     if "config" in record:
         check_finished(record, path)
-    with torch.random.fork_rng(devices=[]):
-        model = build_model(record["model"])
+    if type(model) in OURS:
+        model.to_empty(device="cpu")
+    else:  # it may have tensors that no file holds
+        with torch.random.fork_rng(devices=[]):
+            model = build_model(record["model"])
     model.load_state_dict(tensors)
     keep_freed_memory()
     return pixels_together(faster(model)).eval(), record
@@ -145,12 +149,12 @@ def save_pretrained(name, model, record):
     Raises LabError for what `load_pretrained` could not load again: a model that its config does not rebuild, or the
     record of another one. Outside the full profile also for the name of shipped weights, which that profile wrote.
     """
-    path, model, profile = pretrained_path(name), unwrapped(model), settings.PROFILE
-    is_shipped = path.exists() and path.resolve().parent == settings.PRETRAINED_DIR.resolve()
-    if is_shipped and not profile.writes_results and read_tensors(path)[1].get("profile") == "full":
+    path, model = pretrained_path(name), unwrapped(model)
+    is_there = path.exists() and path.resolve().parent == settings.PRETRAINED_DIR.resolve()
+    if is_there and not settings.PROFILE.writes_results and read_tensors(path)[1].get("profile") == "full":
         raise LabError(f"{path} holds shipped weights, which only the full profile replaces; give a name of your own.")
     check_loadable(model)
-    write_tensors(path, in_half(model), record_of(model, {**record, "profile": profile.name}))
+    write_tensors(path, in_half(model), record_of(model, record))
     return path
 
 

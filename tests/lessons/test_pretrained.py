@@ -459,6 +459,7 @@ def test_the_record_of_another_model_is_not_kept(tiny):
     record = fit(fc(), tiny, None, dataclasses.replace(CONFIG, epochs=1), progress=False)
     for model, wrong, why in (
         (conv(), record, "is of another model: model class is 'ConvVAE' here and 'FCVAE' there"),
+        (fc(), None, "could not be read again .*NoneType"),
         (fc(), {"history": "long"}, r"could not be read again \(history in its record is no list\)"),
         (fc(), record | {"note": torch.zeros(2)}, "could not be read again .*not JSON"),
     ):

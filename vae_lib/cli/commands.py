@@ -189,7 +189,7 @@ def manipulate(args):
 
 
 def fitted_prior(args, model, record):
-    """The prior that --prior names: the flow that is shipped with the model, or one fitted now, if to --data."""
+    """The prior that --prior names: fitted to --data, or the flow that is shipped with the model, or fitted now."""
     flow = shipped_flow(args.model, model) if args.prior == "flow" and not args.data else None
     if flow is not None:
         return flow

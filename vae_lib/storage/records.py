@@ -42,11 +42,11 @@ def config_of(model):
 
 
 def record_of(model, record):
-    """The record as it is kept beside the weights of a model, whose config it names. LabError if it is another model's,
-    or could not be read again."""
+    """The record as it is kept beside the weights of a model: with its config, and the profile that writes it. LabError
+    if it is another model's, or could not be read again."""
     config = config_of(model)
     try:
-        record = json.loads(json.dumps({"model": config, **record}))
+        record = json.loads(json.dumps({"model": config, **record, "profile": settings.PROFILE.name}))
         parse_record(json.dumps(record))
     except (TypeError, ValueError) as error:
         raise LabError(f"This record could not be read again ({error}); give the one that fit returned.") from None
