@@ -12,8 +12,10 @@ import multiprocessing
 import os
 import shutil
 import sys
+import threading
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 
 import joblib
@@ -22,7 +24,7 @@ import psutil
 from nbgrader import utils
 from nbgrader.api import Gradebook, MissingEntry
 
-from grade_one import grade_one
+from grade_one import NO_PAGE, grade_one
 from installs import asked_for, no_installs
 from preprocessors import is_unread, names
 from release import COURSE, STEMS, nbgrader, prepare
@@ -45,23 +47,30 @@ DIED = f"The process died: a cell ended it, or it needed more than {GIGABYTES} G
 STUCK = f"A cell went on after {SECONDS} seconds, although it was interrupted."
 SLOW = f"The notebook was stopped after {5 * SECONDS} seconds."
 FAILED = "nbgrader could not grade this notebook; the instructor finds the reason in course/logs."
+PAGELESS = "The points are right, but the feedback could not be written; the reason is in course/logs."
 UNREADABLE = "The file that was handed in cannot be read as a notebook."
 REWIRES = {"get_ipython", "exec", "eval", "setattr", "globals", "open", "__builtins__", "__import__"}
 STOPPED = {"CellTimeoutError", "KeyboardInterrupt"}
 SWITCHES = {"set_default_dtype", "set_default_device", "set_grad_enabled"}  # of torch, for all code that follows
+STOPPING = threading.Event()  # after a Ctrl-C
 
 
 def run_limited(student, stem, log, **environment):
-    """Grade one notebook within the limits: None if it went well, otherwise what went wrong."""
+    """Grade one notebook within the limits: None if it went well, otherwise what went wrong. InterruptedError after a
+    Ctrl-C, which says nothing of the notebook."""
     process = PROCESSES.Process(target=grade_one, args=(student, stem, log, GIGABYTES, ENVIRONMENT | environment))
     process.start()
     process.join(5 * SECONDS)
+    if STOPPING.is_set():
+        raise InterruptedError
     if process.exitcode is None:
         for child in psutil.Process(process.pid).children(recursive=True):
             child.kill()  # the kernel
         process.kill()
         process.join()
         return SLOW
+    if process.exitcode == NO_PAGE:
+        return PAGELESS
     said = log.read_text(errors="replace") if log.exists() else ""
     if process.exitcode < 0 or "DeadKernelError" in said:
         return DIED
@@ -75,10 +84,11 @@ def grade(student, stem, file):
 
     After a crash it is graded without being run: no points for code, but written answers can still be read and marked.
     """
-    log, installs = (COURSE / "logs" / f"{student} {stem}.{kind}" for kind in ("log", "installs"))
-    log.parent.mkdir(exist_ok=True)
-    for old in (log, installs):
+    kinds = ("log", "installs", "notes")
+    log, installs, noted = (COURSE / "logs" / f"{student} {stem}.{kind}" for kind in kinds)
+    for old in (log, installs, noted):
         old.unlink(missing_ok=True)
+    shutil.copyfile(COURSE / "received" / student / file.name, file)
     try:
         notes = notes_before(stem, file)
     except Exception:  # whatever a broken file makes of the reader
@@ -86,14 +96,15 @@ def grade(student, stem, file):
         shutil.copyfile(COURSE / "release" / stem / file.name, file)
     else:
         problem = run_limited(student, stem, log, VAE_INSTALLS=str(installs))
-    if problem and run_limited(student, stem, log.with_suffix(".second.log"), VAE_GRADING_FAILED=problem):
-        problem = FAILED
+    if problem not in (None, PAGELESS):
+        again = run_limited(student, stem, log.with_suffix(".second.log"), VAE_GRADING_FAILED=problem)
+        problem = FAILED if again not in (None, PAGELESS) else problem
     notes = [problem, *notes] if problem else notes
     if asked := asked_for(installs):
         notes.append(f"not installed: {', '.join(asked)}")
     result = COURSE / "autograded" / student / stem / file.name
     notes += notes_after(nbformat.read(result, as_version=4)) if result.exists() else []
-    log.with_suffix(".notes").write_text("; ".join(notes))
+    noted.write_text("; ".join(notes))  # the last step: without it, the notebook is graded again
     print(f"{student} {stem}: {'; '.join(['graded', *notes])}", flush=True)
 
 
@@ -156,10 +167,12 @@ def notes_after(notebook):
 
 
 def is_graded(student, stem, file):
-    """Whether the result is newer than what was handed in, and than the notebook it is compared with."""
-    result = COURSE / "autograded" / student / stem / file.name
-    inputs = (file, COURSE / "source" / stem / file.name)
-    return result.exists() and result.stat().st_mtime >= max(path.stat().st_mtime for path in inputs)
+    """Whether the result is whole, and newer than what was handed in and than the notebook it is compared with."""
+    result, noted = COURSE / "autograded" / student / stem / file.name, COURSE / "logs" / f"{student} {stem}.notes"
+    if not (result.exists() and noted.exists()) or noted.read_text().startswith(FAILED):
+        return False
+    inputs = (COURSE / "received" / student / file.name, COURSE / "source" / stem / file.name)
+    return result.stat().st_mtime >= max(path.stat().st_mtime for path in inputs)
 
 
 def marks_of(gradebook, student, stem):
@@ -214,7 +227,7 @@ def points(gradebook, student, notes):
             row[stem, grade.name] = "open" if is_open else grade.score
             row["total"] += 0 if is_open else grade.score
             if grade.needs_manual_grade and not is_open:
-                problems.append(f"{stem}: {grade.name} was handed in again after it was marked")
+                problems.append(f"{stem}: the answer of {grade.name} has changed since it was marked")
     return row | {"problems": "; ".join(problems)}
 
 
@@ -226,6 +239,16 @@ def at_once(limit=Path("/sys/fs/cgroup/memory.max")):
     return max(1, min(joblib.cpu_count(), memory // (GIGABYTES * 2**30)))
 
 
+def stop(pool):
+    """After a Ctrl-C: end what runs, note nothing of it, and leave."""
+    STOPPING.set()
+    pool.shutdown(wait=False, cancel_futures=True)
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    sys.exit("Stopped; what is graded stays, and the same command goes on from here.")
+
+
 def main(folder):
     if not folder.exists():
         sys.exit(f"There is no folder {folder}; it should hold a folder for each student, with the notebooks in it.")
@@ -235,9 +258,14 @@ def main(folder):
         sys.exit(f"{folder} has no notebook of a student; the notebooks are {', '.join(STEMS)}.")
     prepare()
     ENVIRONMENT.update(no_installs(COURSE / "no_installs", ENVIRONMENT))
+    (COURSE / "logs").mkdir(exist_ok=True)
     new = [(*key, file) for key, file in work.items() if not is_graded(*key, file)]
     with ThreadPoolExecutor(at_once()) as pool:
         jobs = {pool.submit(grade, *item): item for item in new}
+        try:
+            wait(jobs)
+        except KeyboardInterrupt:
+            stop(pool)
     for job, (student, stem, _) in jobs.items():
         if job.exception():
             notes[student].append(f"{stem}: {FAILED} ({job.exception()})")

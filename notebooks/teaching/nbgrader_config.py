@@ -16,12 +16,20 @@ from nbgrader.preprocessors import (
     LockCells,
     OverwriteCells,
     OverwriteKernelspec,
-    SaveAutoGrades,
     SaveCells,
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from preprocessors import GetPoints, HideTests, OnlyErrorsCount, OnlyWhatIsGraded, RunOnAfterErrors, ShortOutputs
+from preprocessors import (
+    GetPoints,
+    HideTests,
+    KnownAttachments,
+    OnlyErrorsCount,
+    OnlyWhatIsGraded,
+    RunOnAfterErrors,
+    SavePoints,
+    ShortOutputs,
+)
 
 c = get_config()  # noqa: F821, given by traitlets
 c.CourseDirectory.root = os.environ.get("VAE_COURSE_DIR", str(Path(__file__).parents[2] / "course"))
@@ -36,6 +44,7 @@ c.Autograde.sanitize_preprocessors = [OnlyWhatIsGraded, ClearOutput, OverwriteKe
 c.Autograde.sanitize_preprocessors += [OverwriteCells, CheckCellMetadata]
 run = [] if "VAE_GRADING_FAILED" in os.environ else [Execute]
 c.Autograde.autograde_preprocessors = [*run, OnlyErrorsCount, LimitOutput, ShortOutputs]
-c.Autograde.autograde_preprocessors += [SaveAutoGrades, CheckCellMetadata]
+c.Autograde.autograde_preprocessors += [SavePoints, CheckCellMetadata]
 c.Execute.timeout = int(os.environ.get("VAE_CELL_SECONDS", 60))  # for a cell; grade.py limits the rest
-c.GenerateFeedback.preprocessors = [GetPoints, HideTests, CSSHTMLHeaderPreprocessor]
+c.Execute.shutdown_kernel = "immediate"  # a second less than asking it to leave
+c.GenerateFeedback.preprocessors = [GetPoints, HideTests, KnownAttachments, CSSHTMLHeaderPreprocessor]

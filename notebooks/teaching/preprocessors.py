@@ -1,18 +1,22 @@
 """Steps of our own in nbgrader's chain: what a student's version needs, and what makes a submission safe to grade."""
 
 import dis
+import json
 import os
+import re
 import types
+from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_output
 from nbgrader import utils
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.preprocessors import ClearHiddenTests, GetGrades, NbGraderPreprocessor
+from nbgrader.preprocessors import ClearHiddenTests, GetGrades, NbGraderPreprocessor, SaveAutoGrades
 
 from restore import restore
 
 LONGEST = 100_000  # characters of an output
+ATTACHED = re.compile(r"attachment:([^\s)\"'>]+)")
 
 
 class RunOnAfterErrors(NbGraderPreprocessor):
@@ -72,6 +76,38 @@ class OnlyErrorsCount(NbGraderPreprocessor):
         return cell, resources
 
 
+class SavePoints(SaveAutoGrades):
+    """nbgrader's step, which has every mark that was given by hand confirmed when a notebook is graded again; here only
+    the marks of answers that have changed."""
+
+    def preprocess(self, notebook, resources):
+        which = resources["nbgrader"]
+        logs = Path(CourseDirectory(config=self.config).root) / "logs"
+        file = logs / f"{which['student']} {which['notebook']}.answers"
+        before, now = json.loads(file.read_text()) if file.exists() else {}, answers(notebook)
+        self.same = {name for name in now if now[name] == before.get(name)}
+        saved = super().preprocess(notebook, resources)
+        logs.mkdir(exist_ok=True)
+        file.write_text(json.dumps(now))
+        return saved
+
+    def _add_score(self, cell, resources):
+        which = self.notebook_id, self.assignment_id, self.student_id
+        grade = self.gradebook.find_grade(cell.metadata.nbgrader["grade_id"], *which)
+        holds = grade.manual_score is not None and not grade.needs_manual_grade and grade.name in self.same
+        super()._add_score(cell, resources)
+        if holds:
+            grade.needs_manual_grade = False
+            self.gradebook.db.commit()
+
+
+def answers(notebook):
+    """{grade_id: what the points of a graded cell are for}: the text itself; of a test, all code that it may test."""
+    code = [cell.source for cell in notebook.cells if utils.is_solution(cell) and cell.cell_type == "code"]
+    graded = [cell for cell in notebook.cells if utils.is_grade(cell)]
+    return {cell.metadata.nbgrader.grade_id: cell.source if utils.is_solution(cell) else code for cell in graded}
+
+
 class ShortOutputs(NbGraderPreprocessor):
     """Cut long texts in outputs: nbgrader limits their lines, not the length of a line."""
 
@@ -92,6 +128,18 @@ class HideTests(ClearHiddenTests):
             if output.output_type == "error":
                 output.traceback = [f"{output.ename}: {output.evalue}"]
         return super().preprocess_cell(cell, resources, index)
+
+
+class KnownAttachments(NbGraderPreprocessor):
+    """A picture that got lost when its text was copied would end nbconvert: in the feedback, its name stands there."""
+
+    def preprocess_cell(self, cell, resources, index):
+        known = cell.get("attachments", {})
+        if cell.cell_type == "markdown":
+            lost = {name for name in ATTACHED.findall(cell.source) if name not in known}
+            for name in lost:
+                cell.source = cell.source.replace(f"attachment:{name}", f"missing:{name}")
+        return cell, resources
 
 
 class GetPoints(GetGrades):

@@ -37,7 +37,10 @@ def prepare():
             shutil.copyfile(current, known)
             done = nbgrader().generate_assignment(stem, force=True)
             if not done["success"]:
-                sys.exit(f"{done['log']}\nnbgrader could not make the students' version of {stem}, see above.")
+                sys.exit(
+                    f"{done['log']}\nnbgrader could not make the students' version of {stem}, see above. (While there "
+                    "are submissions, exercises may change, but graded cells must not come or go; start a new course/.)"
+                )
 
 
 def cells(path):

@@ -182,7 +182,8 @@ def by_platforms(entries):
         if number and (is_code or entry.student in shared):  # Moodle's Participant
             entry.student += f"_{number}"
         with suppress(KeyError, ValueError):
-            entry.time = datetime.strptime(parts["time"], TIMES[entry.platform]).timestamp()
+            when = re.sub(r" (\d{3} [AP]M)", r" 0\1", parts["time"])  # "115 PM" would be read as 11:5
+            entry.time = datetime.strptime(when, TIMES[entry.platform]).timestamp()
 
 
 def above(entries):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -12,6 +13,8 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from vae_lib import settings
 
 pytest.importorskip("nbgrader", reason="needs pip install -e .[grading]")
+from nbgrader.api import Gradebook
+
 from teaching import installs
 
 resource = pytest.importorskip("resource", reason="grading is for Linux and macOS")
@@ -81,15 +84,20 @@ def grade(monkeypatch, tmp_path):
 
 @pytest.fixture
 def grade_here(grade, monkeypatch, tmp_path):
-    """grade_one in this process, its output in a log; grade_here(nbgrader's success) -> (exit code, log)."""
+    """grade_one in this process, its output in a log; grade_here(which of nbgrader's commands fails) -> (exit code,
+    log)."""
     import grade_one
 
     class Commands:
-        def __init__(self, success):
-            self.autograde = self.generate_feedback = lambda *which, force: {"success": success, "log": "done"}
+        def __init__(self, failing):
+            self.failing = failing
 
-    def run(success):
-        monkeypatch.setattr(grade_one, "nbgrader", lambda: Commands(success))
+        def __getattr__(self, name):
+            return lambda *which, force: {"success": name != self.failing, "log": f"{name}: done"}
+
+    def run(failing=None):
+        monkeypatch.setattr(grade_one, "nbgrader", lambda: Commands(failing))
+        monkeypatch.setattr(os, "setsid", lambda: None)
         standard = [os.dup(1), os.dup(2)]
         try:
             grade_one.grade_one("ada", "01", tmp_path / "log", 4, {})
@@ -112,16 +120,17 @@ def test_grading_goes_on_where_the_system_sets_no_limit(grade_here, monkeypatch,
 
     monkeypatch.setattr(resource, "setrlimit", refuse)
     with capfd.disabled():
-        code, log = grade_here(success=True)
+        code, log = grade_here()
     assert code == 0 and "sets no limit on memory" in log
 
 
-def test_the_limit_is_set_and_a_failure_is_an_exit_code(grade_here, monkeypatch, capfd):
+@pytest.mark.parametrize("failing, exitcode", [("autograde", 1), ("generate_feedback", 3)])
+def test_the_limit_is_set_and_a_failure_is_an_exit_code(grade_here, monkeypatch, capfd, failing, exitcode):
     limits = []
     monkeypatch.setattr(resource, "setrlimit", lambda *limit: limits.append(limit))
     with capfd.disabled():
-        code, log = grade_here(success=False)
-    assert code == 1 and "done" in log
+        code, log = grade_here(failing)
+    assert code == exitcode and log.endswith(f"{failing}: done\n")
     assert limits == [(resource.RLIMIT_DATA, (4 * 2**30,) * 2)]
 
 
@@ -141,6 +150,7 @@ class Ended:
         (1, b"\xff\xfe DeadKernelError", "process died"),
         (1, b"nbclient.exceptions.CellTimeoutError: A cell timed out while", "although it was interrupted"),
         (1, b"KeyError", "could not grade"),
+        (3, b"DeadKernelError", "points are right"),
     ],
 )
 def test_how_a_process_ended_is_told_also_without_a_log(grade, monkeypatch, tmp_path, exitcode, log, said):
@@ -148,6 +158,38 @@ def test_how_a_process_ended_is_told_also_without_a_log(grade, monkeypatch, tmp_
     if log:
         (tmp_path / "log").write_bytes(log)
     assert said in str(grade.run_limited("ada", "01", tmp_path / "log"))
+
+
+def test_points_stay_where_only_the_feedback_failed(grade, monkeypatch, tmp_path):
+    """A second pass, which runs nothing, would write zeros over them."""
+    passes = []
+    monkeypatch.setattr(grade, "run_limited", lambda *which, **environment: passes.append(which) or grade.PAGELESS)
+    monkeypatch.setattr(grade, "notes_before", lambda stem, file: [])
+    for folder in ("received/ada/01.ipynb", "submitted/ada/01/01.ipynb", "logs/ada 01.notes"):
+        (tmp_path / "course" / folder).parent.mkdir(parents=True)
+        (tmp_path / "course" / folder).touch()
+    grade.grade("ada", "01", tmp_path / "course" / "submitted" / "ada" / "01" / "01.ipynb")
+    assert len(passes) == 1
+    assert (tmp_path / "course" / "logs" / "ada 01.notes").read_text() == grade.PAGELESS
+
+
+def test_graded_is_what_was_graded_to_the_end(grade, tmp_path):
+    paths = ("received/ada/01.ipynb", "source/01/01.ipynb", "autograded/ada/01/01.ipynb", "logs/ada 01.notes")
+    received, source, result, noted = (tmp_path / "course" / path for path in paths)
+    for seconds, path in enumerate((received, source, result, noted)):
+        path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, (seconds, seconds))
+    is_graded = partial(grade.is_graded, "ada", "01", Path("01.ipynb"))
+    assert is_graded()
+    for given in (received, source):  # changed after it was graded
+        os.utime(given, (9, 9))
+        assert not is_graded()
+        os.utime(given, (0, 0))
+    noted.write_text(f"{grade.FAILED}; more")
+    assert not is_graded()
+    noted.unlink()  # as after a killed process
+    assert not is_graded()
 
 
 def test_what_was_missing_is_told(grade):
@@ -166,6 +208,49 @@ def test_what_was_missing_is_told(grade):
     stopped = cell("KeyboardInterrupt", "")
     said = grade.notes_after(new_notebook(cells=[inside, stopped, cell("CellTimeoutError", "A cell timed out")]))
     assert said == ["NameError: name 'np' is not defined", f"a cell was stopped after {grade.SECONDS} seconds"]
+
+
+@pytest.mark.filterwarnings("ignore:Object of type")  # of nbgrader's use of its database
+def test_a_mark_given_by_hand_holds_until_its_answer_changes(grade, tmp_path):
+    """A test that was corrected, or another exercise that was handed in again, is no reason to mark again."""
+    from traitlets.config import Config
+
+    from preprocessors import SavePoints
+
+    which = {"notebook": "01", "assignment": "01", "student": "ada", "db_url": f"sqlite:///{tmp_path / 'all.db'}"}
+    with Gradebook(which["db_url"]) as gradebook:
+        gradebook.add_assignment("01")
+        gradebook.add_notebook("01", "01")
+        for name, kind in (("test", "code"), ("essay", "markdown")):
+            gradebook.add_grade_cell(name, "01", "01", max_score=3, cell_type=kind)
+            gradebook.add_solution_cell(name, "01", "01")
+        gradebook.add_student("ada")
+        gradebook.add_submission("01", "ada")
+
+    def handed_in(code="f = 1", text="words"):
+        marks = {"schema_version": 3, "points": 3, "locked": False, "task": False, "checksum": "x"}
+        cells = [
+            new_code_cell(code, metadata={"nbgrader": marks | {"grade_id": "f", "solution": True, "grade": False}}),
+            new_code_cell("1", metadata={"nbgrader": marks | {"grade_id": "test", "solution": False, "grade": True}}),
+            nbformat.v4.new_markdown_cell(
+                text, metadata={"nbgrader": marks | {"grade_id": "essay", "solution": True, "grade": True}}
+            ),
+        ]
+        saving = SavePoints(config=Config(CourseDirectory={"root": str(tmp_path)}))
+        saving._add_comment = lambda *cell: None
+        saving.preprocess(new_notebook(cells=cells), {"nbgrader": which})
+        with Gradebook(which["db_url"]) as gradebook:
+            grades = [gradebook.find_grade(name, "01", "01", "ada") for name in ("test", "essay")]
+            waiting = [grade.name for grade in grades if grade.needs_manual_grade]
+            for grade in grades:
+                grade.manual_score, grade.needs_manual_grade = 2, False
+            gradebook.db.commit()
+        return waiting
+
+    assert handed_in() == ["essay"]
+    assert handed_in() == []
+    assert handed_in(text="better words") == ["essay"]
+    assert handed_in(text="better words", code="f = 2") == ["test"]
 
 
 def test_long_outputs_are_cut(grade):

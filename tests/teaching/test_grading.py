@@ -5,8 +5,10 @@ import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import nbformat
@@ -31,9 +33,14 @@ def course(tmp_path_factory):
     return tmp_path_factory.mktemp("course of é and ü")
 
 
-def run(course, script, *arguments):
+def start_of(course, script, *arguments):
+    """A script's command and environment."""
     environment = {**os.environ, "VAE_COURSE_DIR": str(course / "course"), "VAE_CELL_SECONDS": "15"}
-    command = [sys.executable, str(TEACHING / script), *map(str, arguments)]
+    return [sys.executable, str(TEACHING / script), *map(str, arguments)], environment
+
+
+def run(course, script, *arguments):
+    command, environment = start_of(course, script, *arguments)
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
@@ -93,6 +100,7 @@ def hasty(cells):
     solve(kl_divergence_answer=blank)(cells)
     cells["reparameterize_answer"].metadata = {}
     cells["imports"].source = f"import numpy as np\nimport not_installed_here\n{cells['imports'].source}"
+    cells["question_1"].source += "\n![copied without its picture](attachment:plot.png)"
 
 
 AT_THE_END = (
@@ -124,10 +132,23 @@ def grades(course, released):
     hand_in(course, released, "exits", solve(kl_divergence_answer=EXITS, reparameterize_answer=REWIRES))
     (course / "submissions" / "broken").mkdir()
     (course / "submissions" / "broken" / f"{STEM} (1).ipynb").write_text('{"cells": [')
+    said = interrupt(course)
+    assert "the same command goes on" in said and not list((course / "course" / "logs").glob("*.notes"))
     done = run(course, "grade.py", course / "submissions")
     assert done.returncode == 0, done.stderr
     print(done.stdout)
     return read_grades(course)
+
+
+def interrupt(course):
+    """Ctrl-C while the first notebooks are graded: what grade.py says to it."""
+    command, environment = start_of(course, "grade.py", course / "submissions")
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as process:
+        while process.poll() is None and not list((course / "course" / "logs").glob("*.log")):
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        return process.communicate()[1]
 
 
 def read_grades(course):

@@ -202,10 +202,11 @@ LAYOUTS = {
             "index.html",
             "12345-67890 - Jane Doe - Nov 21, 2026 926 AM/01_theory.ipynb",
             "12345-67890 - Jane Doe - Nov 20, 2026 1011 AM/01_theory.ipynb",
-            "12345-67890 - Mary-Ann Roe - Nov 20, 2026 1011 AM - 01_theory.ipynb",
+            "12345-67890 - Mary-Ann Roe - Nov 20, 2026 926 PM - 01_theory.ipynb",
+            "12345-67890 - Mary-Ann Roe - Nov 20, 2026 115 PM - 01_theory.ipynb",
         ),
         {"Jane Doe 01": "12345-67890 - Jane Doe - Nov 21, 2026 926 AM/01_theory.ipynb"}
-        | {"Mary-Ann Roe 01": "12345-67890 - Mary-Ann Roe - Nov 20, 2026 1011 AM - 01_theory.ipynb"},
+        | {"Mary-Ann Roe 01": "12345-67890 - Mary-Ann Roe - Nov 20, 2026 926 PM - 01_theory.ipynb"},
     ),
     "Sakai": (
         files(
