@@ -11,6 +11,7 @@ import csv
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import threading
 import warnings
@@ -26,7 +27,7 @@ from nbgrader.api import Gradebook, MissingEntry
 
 from grade_one import NO_PAGE, grade_one
 from installs import asked_for, no_installs
-from preprocessors import is_unread, names
+from preprocessors import is_the_students, is_unread, names
 from release import COURSE, STEMS, nbgrader, prepare
 from restore import NO_CODE, imports, parsed, restore
 from submissions import collect
@@ -47,19 +48,23 @@ DIED = f"The process died: a cell ended it, or it needed more than {GIGABYTES} G
 STUCK = f"A cell went on after {SECONDS} seconds, although it was interrupted."
 SLOW = f"The notebook was stopped after {5 * SECONDS} seconds."
 FAILED = "nbgrader could not grade this notebook; the instructor finds the reason in course/logs."
-PAGELESS = "The points are right, but the feedback could not be written; the reason is in course/logs."
+PAGELESS = "its feedback could not be written, the reason is in course/logs"
+UNFINISHED = "it was not graded to the end, grade its folder again"
 UNREADABLE = "The file that was handed in cannot be read as a notebook."
 REWIRES = {"get_ipython", "exec", "eval", "setattr", "globals", "open", "__builtins__", "__import__"}
 STOPPED = {"CellTimeoutError", "KeyboardInterrupt"}
 SWITCHES = {"set_default_dtype", "set_default_device", "set_grad_enabled"}  # of torch, for all code that follows
-STOPPING = threading.Event()  # after a Ctrl-C
+STARTING, STOPPING = threading.Lock(), threading.Event()  # set by Ctrl-C: nothing is started any more
 
 
 def run_limited(student, stem, log, **environment):
     """Grade one notebook within the limits: None if it went well, otherwise what went wrong. InterruptedError after a
     Ctrl-C, which says nothing of the notebook."""
     process = PROCESSES.Process(target=grade_one, args=(student, stem, log, GIGABYTES, ENVIRONMENT | environment))
-    process.start()
+    with STARTING:
+        if STOPPING.is_set():
+            raise InterruptedError
+        process.start()
     process.join(5 * SECONDS)
     if STOPPING.is_set():
         raise InterruptedError
@@ -70,7 +75,7 @@ def run_limited(student, stem, log, **environment):
         process.join()
         return SLOW
     if process.exitcode == NO_PAGE:
-        return PAGELESS
+        return None  # points() will see that there is no page
     said = log.read_text(errors="replace") if log.exists() else ""
     if process.exitcode < 0 or "DeadKernelError" in said:
         return DIED
@@ -96,9 +101,8 @@ def grade(student, stem, file):
         shutil.copyfile(COURSE / "release" / stem / file.name, file)
     else:
         problem = run_limited(student, stem, log, VAE_INSTALLS=str(installs))
-    if problem not in (None, PAGELESS):
-        again = run_limited(student, stem, log.with_suffix(".second.log"), VAE_GRADING_FAILED=problem)
-        problem = FAILED if again not in (None, PAGELESS) else problem
+    if problem and run_limited(student, stem, log.with_suffix(".second.log"), VAE_GRADING_FAILED=problem):
+        problem = FAILED
     notes = [problem, *notes] if problem else notes
     if asked := asked_for(installs):
         notes.append(f"not installed: {', '.join(asked)}")
@@ -146,12 +150,6 @@ def worth_a_look(notebook, master):
     return sorted(found)
 
 
-def is_the_students(cell):
-    """Whether a code cell of a restored submission was written by the student, and runs."""
-    runs = cell.cell_type == "code" and "skip-execution" not in cell.metadata.tags
-    return runs and ("nbgrader" not in cell.metadata or cell.metadata.nbgrader.solution)
-
-
 def notes_after(notebook):
     """What is to be said of a submission that has run: what it did not find, and so may have lost points by."""
     missing = []
@@ -172,7 +170,7 @@ def is_graded(student, stem, file):
     if not (result.exists() and noted.exists()) or noted.read_text().startswith(FAILED):
         return False
     inputs = (COURSE / "received" / student / file.name, COURSE / "source" / stem / file.name)
-    return result.stat().st_mtime >= max(path.stat().st_mtime for path in inputs)
+    return min(path.stat().st_mtime for path in (result, noted)) >= max(path.stat().st_mtime for path in inputs)
 
 
 def marks_of(gradebook, student, stem):
@@ -220,14 +218,15 @@ def points(gradebook, student, notes):
             submission = gradebook.find_submission_notebook(stem, stem, student)
         except MissingEntry:
             continue
-        note = COURSE / "logs" / f"{student} {stem}.notes"
-        problems += [f"{stem}: {note.read_text()}"] if note.exists() and note.read_text() else []
+        note, page = COURSE / "logs" / f"{student} {stem}.notes", COURSE / "feedback" / student / stem / f"{stem}.html"
+        said = [note.read_text() if note.exists() else UNFINISHED, "" if page.exists() else PAGELESS]
+        problems += [f"{stem}: {text}" for text in said if text]
         for grade in submission.grades:
             is_open = is_unread(grade)
             row[stem, grade.name] = "open" if is_open else grade.score
             row["total"] += 0 if is_open else grade.score
             if grade.needs_manual_grade and not is_open:
-                problems.append(f"{stem}: the answer of {grade.name} has changed since it was marked")
+                problems.append(f"{stem}: the answer of {grade.name} may have changed since it was marked")
     return row | {"problems": "; ".join(problems)}
 
 
@@ -241,7 +240,8 @@ def at_once(limit=Path("/sys/fs/cgroup/memory.max")):
 
 def stop(pool):
     """After a Ctrl-C: end what runs, note nothing of it, and leave."""
-    STOPPING.set()
+    with STARTING:
+        STOPPING.set()
     pool.shutdown(wait=False, cancel_futures=True)
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
@@ -260,6 +260,9 @@ def main(folder):
     ENVIRONMENT.update(no_installs(COURSE / "no_installs", ENVIRONMENT))
     (COURSE / "logs").mkdir(exist_ok=True)
     new = [(*key, file) for key, file in work.items() if not is_graded(*key, file)]
+    for kind in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, unless nohup ignores it
+        if signal.getsignal(kind) != signal.SIG_IGN:
+            signal.signal(kind, signal.default_int_handler)
     with ThreadPoolExecutor(at_once()) as pool:
         jobs = {pool.submit(grade, *item): item for item in new}
         try:

@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from preprocessors import (
     GetPoints,
     HideTests,
-    KnownAttachments,
     OnlyErrorsCount,
     OnlyWhatIsGraded,
     RunOnAfterErrors,
@@ -47,4 +46,4 @@ c.Autograde.autograde_preprocessors = [*run, OnlyErrorsCount, LimitOutput, Short
 c.Autograde.autograde_preprocessors += [SavePoints, CheckCellMetadata]
 c.Execute.timeout = int(os.environ.get("VAE_CELL_SECONDS", 60))  # for a cell; grade.py limits the rest
 c.Execute.shutdown_kernel = "immediate"  # a second less than asking it to leave
-c.GenerateFeedback.preprocessors = [GetPoints, HideTests, KnownAttachments, CSSHTMLHeaderPreprocessor]
+c.GenerateFeedback.preprocessors = [GetPoints, HideTests, CSSHTMLHeaderPreprocessor]

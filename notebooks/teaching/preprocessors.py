@@ -1,13 +1,16 @@
 """Steps of our own in nbgrader's chain: what a student's version needs, and what makes a submission safe to grade."""
 
 import dis
+import hashlib
 import json
 import os
-import re
 import types
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
+from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer
 from nbformat.v4 import new_output
 from nbgrader import utils
 from nbgrader.coursedir import CourseDirectory
@@ -16,7 +19,18 @@ from nbgrader.preprocessors import ClearHiddenTests, GetGrades, NbGraderPreproce
 from restore import restore
 
 LONGEST = 100_000  # characters of an output
-ATTACHED = re.compile(r"attachment:([^\s)\"'>]+)")
+
+
+def embedded(renderer, link, embed=IPythonRenderer._embed_image_or_attachment):
+    """nbconvert's step, which refuses the whole page, and nbgrader's form of it, where a text was copied without its
+    attached picture; here the picture is a broken one, as in JupyterLab. Links quote what names do not."""
+    for name in (link, unquote(link)):
+        with suppress(InvalidNotebook, StopIteration):
+            return embed(renderer, name)
+    return link
+
+
+IPythonRenderer._embed_image_or_attachment = embedded
 
 
 class RunOnAfterErrors(NbGraderPreprocessor):
@@ -78,7 +92,7 @@ class OnlyErrorsCount(NbGraderPreprocessor):
 
 class SavePoints(SaveAutoGrades):
     """nbgrader's step, which has every mark that was given by hand confirmed when a notebook is graded again; here only
-    the marks of answers that have changed."""
+    where the answer, or what its test gives, has changed."""
 
     def preprocess(self, notebook, resources):
         which = resources["nbgrader"]
@@ -88,24 +102,36 @@ class SavePoints(SaveAutoGrades):
         self.same = {name for name in now if now[name] == before.get(name)}
         saved = super().preprocess(notebook, resources)
         logs.mkdir(exist_ok=True)
-        file.write_text(json.dumps(now))
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(now))
+        new.replace(file)
         return saved
 
     def _add_score(self, cell, resources):
         which = self.notebook_id, self.assignment_id, self.student_id
         grade = self.gradebook.find_grade(cell.metadata.nbgrader["grade_id"], *which)
         holds = grade.manual_score is not None and not grade.needs_manual_grade and grade.name in self.same
+        points_before = grade.auto_score
         super()._add_score(cell, resources)
-        if holds:
+        if holds and grade.auto_score == points_before:
             grade.needs_manual_grade = False
             self.gradebook.db.commit()
 
 
 def answers(notebook):
-    """{grade_id: what the points of a graded cell are for}: the text itself; of a test, all code that it may test."""
-    code = [cell.source for cell in notebook.cells if utils.is_solution(cell) and cell.cell_type == "code"]
-    graded = [cell for cell in notebook.cells if utils.is_grade(cell)]
-    return {cell.metadata.nbgrader.grade_id: cell.source if utils.is_solution(cell) else code for cell in graded}
+    """{grade_id: checksum of what its points are for}: a text with its pictures; of a test, all code of the student."""
+    code, found = [cell.source for cell in notebook.cells if is_the_students(cell)], {}
+    for cell in filter(utils.is_grade, notebook.cells):
+        marks = cell.metadata.nbgrader
+        own = [cell.source, cell.get("attachments")] if utils.is_solution(cell) else code
+        found[marks.grade_id] = hashlib.sha256(json.dumps([own, marks.points]).encode()).hexdigest()
+    return found
+
+
+def is_the_students(cell):
+    """Whether a code cell of a restored submission was written by the student, and runs."""
+    runs = cell.cell_type == "code" and "skip-execution" not in cell.metadata.get("tags", [])
+    return runs and ("nbgrader" not in cell.metadata or cell.metadata.nbgrader.solution)
 
 
 class ShortOutputs(NbGraderPreprocessor):
@@ -128,18 +154,6 @@ class HideTests(ClearHiddenTests):
             if output.output_type == "error":
                 output.traceback = [f"{output.ename}: {output.evalue}"]
         return super().preprocess_cell(cell, resources, index)
-
-
-class KnownAttachments(NbGraderPreprocessor):
-    """A picture that got lost when its text was copied would end nbconvert: in the feedback, its name stands there."""
-
-    def preprocess_cell(self, cell, resources, index):
-        known = cell.get("attachments", {})
-        if cell.cell_type == "markdown":
-            lost = {name for name in ATTACHED.findall(cell.source) if name not in known}
-            for name in lost:
-                cell.source = cell.source.replace(f"attachment:{name}", f"missing:{name}")
-        return cell, resources
 
 
 class GetPoints(GetGrades):

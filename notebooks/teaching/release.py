@@ -34,6 +34,7 @@ def prepare():
         released = COURSE / "release" / stem / current.name
         if not released.exists() or cells(known) != cells(current):
             known.parent.mkdir(parents=True, exist_ok=True)
+            released.unlink(missing_ok=True)  # until the new one is there: an interrupted run is repeated
             shutil.copyfile(current, known)
             done = nbgrader().generate_assignment(stem, force=True)
             if not done["success"]:

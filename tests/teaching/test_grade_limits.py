@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -13,6 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from vae_lib import settings
 
 pytest.importorskip("nbgrader", reason="needs pip install -e .[grading]")
+from nbconvert import HTMLExporter
 from nbgrader.api import Gradebook
 
 from teaching import installs
@@ -150,7 +154,7 @@ class Ended:
         (1, b"\xff\xfe DeadKernelError", "process died"),
         (1, b"nbclient.exceptions.CellTimeoutError: A cell timed out while", "although it was interrupted"),
         (1, b"KeyError", "could not grade"),
-        (3, b"DeadKernelError", "points are right"),
+        (3, b"DeadKernelError", "None"),  # graded, but no page
     ],
 )
 def test_how_a_process_ended_is_told_also_without_a_log(grade, monkeypatch, tmp_path, exitcode, log, said):
@@ -163,14 +167,25 @@ def test_how_a_process_ended_is_told_also_without_a_log(grade, monkeypatch, tmp_
 def test_points_stay_where_only_the_feedback_failed(grade, monkeypatch, tmp_path):
     """A second pass, which runs nothing, would write zeros over them."""
     passes = []
-    monkeypatch.setattr(grade, "run_limited", lambda *which, **environment: passes.append(which) or grade.PAGELESS)
+    monkeypatch.setattr(grade.PROCESSES, "Process", lambda target, args: passes.append(args) or Ended(grade.NO_PAGE))
     monkeypatch.setattr(grade, "notes_before", lambda stem, file: [])
     for folder in ("received/ada/01.ipynb", "submitted/ada/01/01.ipynb", "logs/ada 01.notes"):
         (tmp_path / "course" / folder).parent.mkdir(parents=True)
         (tmp_path / "course" / folder).touch()
     grade.grade("ada", "01", tmp_path / "course" / "submitted" / "ada" / "01" / "01.ipynb")
-    assert len(passes) == 1
-    assert (tmp_path / "course" / "logs" / "ada 01.notes").read_text() == grade.PAGELESS
+    assert len(passes) == 1 and (tmp_path / "course" / "logs" / "ada 01.notes").read_text() == ""
+
+
+def test_after_a_ctrl_c_nothing_is_started_and_nothing_noted(grade, monkeypatch, tmp_path):
+    killed = []
+    children = [SimpleNamespace(kill=lambda: killed.append(1))]
+    monkeypatch.setattr("psutil.Process", lambda: SimpleNamespace(children=lambda recursive: children))
+    monkeypatch.setattr(grade, "STOPPING", threading.Event())
+    with pytest.raises(SystemExit, match="the same command goes on"):
+        grade.stop(ThreadPoolExecutor())
+    assert killed
+    with pytest.raises(InterruptedError):
+        grade.run_limited("ada", "01", tmp_path / "log")
 
 
 def test_graded_is_what_was_graded_to_the_end(grade, tmp_path):
@@ -182,10 +197,11 @@ def test_graded_is_what_was_graded_to_the_end(grade, tmp_path):
         os.utime(path, (seconds, seconds))
     is_graded = partial(grade.is_graded, "ada", "01", Path("01.ipynb"))
     assert is_graded()
-    for given in (received, source):  # changed after it was graded
-        os.utime(given, (9, 9))
+    for path, seconds in ((received, 9), (source, 9), (result, 0), (noted, 0)):  # changed since, or of another run
+        before = path.stat().st_mtime
+        os.utime(path, (seconds, seconds))
         assert not is_graded()
-        os.utime(given, (0, 0))
+        os.utime(path, (before, before))
     noted.write_text(f"{grade.FAILED}; more")
     assert not is_graded()
     noted.unlink()  # as after a killed process
@@ -227,7 +243,7 @@ def test_a_mark_given_by_hand_holds_until_its_answer_changes(grade, tmp_path):
         gradebook.add_student("ada")
         gradebook.add_submission("01", "ada")
 
-    def handed_in(code="f = 1", text="words"):
+    def handed_in(code="f = 1", text="words", helper="", picture=None):
         marks = {"schema_version": 3, "points": 3, "locked": False, "task": False, "checksum": "x"}
         cells = [
             new_code_cell(code, metadata={"nbgrader": marks | {"grade_id": "f", "solution": True, "grade": False}}),
@@ -235,7 +251,9 @@ def test_a_mark_given_by_hand_holds_until_its_answer_changes(grade, tmp_path):
             nbformat.v4.new_markdown_cell(
                 text, metadata={"nbgrader": marks | {"grade_id": "essay", "solution": True, "grade": True}}
             ),
+            new_code_cell(helper),
         ]
+        cells[2]["attachments"] = picture or {}
         saving = SavePoints(config=Config(CourseDirectory={"root": str(tmp_path)}))
         saving._add_comment = lambda *cell: None
         saving.preprocess(new_notebook(cells=cells), {"nbgrader": which})
@@ -251,6 +269,20 @@ def test_a_mark_given_by_hand_holds_until_its_answer_changes(grade, tmp_path):
     assert handed_in() == []
     assert handed_in(text="better words") == ["essay"]
     assert handed_in(text="better words", code="f = 2") == ["test"]
+    assert handed_in(text="better words", code="f = 2", helper="g = 3") == ["test"]
+    assert handed_in(text="better words", code="f = 2", helper="g = 3", picture={"a.png": {}}) == ["essay"]
+
+
+def test_a_lost_picture_ends_no_page(grade):
+    """Neither the feedback nor nbgrader's form, which reads what was handed in as it is."""
+    import preprocessors  # noqa: F401, which sees to it
+
+    text = "![a](attachment:gone.png) ![b](attachment:Gr%C3%B6%C3%9Fe%201.png) ![c](attachment:plot(1).png)"
+    known = {"Größe 1.png": {"image/png": "QUJD"}, "plot(1).png": {"image/png": "REVG"}, "empty.png": {}}
+    cell = nbformat.v4.new_markdown_cell(f"{text} ![d](attachment:empty.png)", attachments=known)
+    page, _ = HTMLExporter().from_notebook_node(new_notebook(cells=[cell]))
+    links = [page.count(f'src="{link}') for link in ("attachment:gone", "data:image/png;base64,", "attachment:empty")]
+    assert links == [1, 2, 1]
 
 
 def test_long_outputs_are_cut(grade):
