@@ -108,8 +108,8 @@ def read_module(source, package):
 
 
 def dumped(tree):
-    """A syntax tree as a text, the same from every Python."""
-    return ast.dump(tree).replace(", type_params=[]", "")  # which Python 3.12 adds
+    """A syntax tree as a text, the same from every Python: without what Python 3.12 adds."""
+    return ast.dump(tree).replace(", type_params=[]", "").replace(", Constant(value='')])", "])")  # after f"{a:{b}"
 
 
 def imported(tree, package=""):

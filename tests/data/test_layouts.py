@@ -716,6 +716,7 @@ def test_folders_that_are_none(lab, tmp_path, monkeypatch):
     assert [len(load_dataset("folder:three", split)) for split in SPLITS] == [1, 1, 1]
     refused("folders", "Unknown dataset 'folders'", "folder:PATH")
     refused("folder:~nobody-has-this-name/x", "There is no folder", "~nobody-has-this-name/x; name one")
+    refused(f"folder:{300 * 'x'}", "There is no folder", "x; name one")
     for path in ("", " ", "a\0b"):
         refused(f"folder:{path}", "names no folder; write for example folder:/home/me/pictures")
 

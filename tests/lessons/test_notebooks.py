@@ -12,7 +12,7 @@ import time
 import nbformat
 import pytest
 
-from teaching.render import HIDDEN_TESTS, fingerprint, reached
+from teaching.render import HIDDEN_TESTS, dumped, fingerprint, reached
 from vae_lib import settings
 
 NOTEBOOKS = sorted((settings.REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -141,6 +141,14 @@ def fresh(original):
 @pytest.fixture
 def library(tmp_path):
     return shutil.copytree(settings.REPOSITORY / "vae_lib", tmp_path / "vae_lib")
+
+
+def test_all_pythons_see_the_same_code():
+    """Python 3.12 puts an empty text behind the b of f"{a:{b}}"."""
+    older, newer = (ast.parse('f"{a:{b}}"') for _ in range(2))
+    spec = newer.body[0].value.values[0].format_spec
+    spec.values = [spec.values[0], ast.Constant("")]
+    assert dumped(older) == dumped(newer)
 
 
 def with_source(notebook, old, new):

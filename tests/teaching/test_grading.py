@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import nbformat
@@ -143,8 +144,9 @@ def grades(course, released):
 def interrupt(course):
     """Ctrl-C while the first notebooks are graded: what grade.py says to it."""
     command, environment = start_of(course, "grade.py", course / "submissions")
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as process:
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where the tests run behind a shell's &
+    options = {"start_new_session": True, "preexec_fn": heed, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, **options) as process:
         while process.poll() is None and not list((course / "course" / "logs").glob("*.log")):
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)

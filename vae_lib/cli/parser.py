@@ -186,7 +186,7 @@ def dataset(text):
     if text in DATASETS:
         return text
     path = Path(os.path.expanduser(text.removeprefix("folder:"))).resolve()
-    if not path.is_dir() and not {"/", os.sep, ":"} & set(text):
+    if not os.path.isdir(path) and not {"/", os.sep, ":"} & set(text):  # path.is_dir() may find the name too long
         raise argparse.ArgumentTypeError(f"{text!r} is no folder, and none of {', '.join(DATASETS)}")
     return f"folder:{path}"
 

@@ -137,7 +137,7 @@ class OwnFolder(FFHQ):
         return f"folder-{hashlib.sha1(str(self.path).encode(errors='surrogateescape')).hexdigest()[:12]}"
 
     def own_folders(self):
-        if not self.path.is_dir():
+        if not os.path.isdir(self.path):  # self.path.is_dir() may find the name too long
             raise LabError(f"There is no folder {self.path}; name one that holds pictures.")
         return [self.path]
 
