@@ -17,6 +17,7 @@ import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 
 import joblib
@@ -28,7 +29,7 @@ from nbgrader.api import Gradebook, MissingEntry
 from grade_one import NO_PAGE, grade_one
 from installs import asked_for, no_installs
 from preprocessors import is_the_students, is_unread, names
-from release import COURSE, STEMS, nbgrader, prepare
+from release import COURSE, STEMS, heeded, nbgrader, prepare
 from restore import NO_CODE, imports, parsed, restore
 from submissions import collect
 from vae_lib.storage.files import replacing
@@ -48,8 +49,8 @@ DIED = f"The process died: a cell ended it, or it needed more than {GIGABYTES} G
 STUCK = f"A cell went on after {SECONDS} seconds, although it was interrupted."
 SLOW = f"The notebook was stopped after {5 * SECONDS} seconds."
 FAILED = "nbgrader could not grade this notebook; the instructor finds the reason in course/logs."
-PAGELESS = "its feedback could not be written, the reason is in course/logs"
-UNFINISHED = "it was not graded to the end, grade its folder again"
+PAGELESS = "it has no page in course/feedback, grade its folder again"
+UNFINISHED = "it is not graded as it stands now, grade its folder again"
 UNREADABLE = "The file that was handed in cannot be read as a notebook."
 REWIRES = {"get_ipython", "exec", "eval", "setattr", "globals", "open", "__builtins__", "__import__"}
 STOPPED = {"CellTimeoutError", "KeyboardInterrupt"}
@@ -65,21 +66,24 @@ def run_limited(student, stem, log, **environment):
         if STOPPING.is_set():
             raise InterruptedError
         process.start()
-    process.join(5 * SECONDS)
+    wait_for([process.sentinel], 5 * SECONDS)
+    with STARTING:  # a start looks at all processes, too; of two looks at once, one loses the exit code
+        process.join(0)
+        exitcode = process.exitcode
     if STOPPING.is_set():
         raise InterruptedError
-    if process.exitcode is None:
+    if exitcode is None:
         for child in psutil.Process(process.pid).children(recursive=True):
             child.kill()  # the kernel
         process.kill()
         process.join()
         return SLOW
-    if process.exitcode == NO_PAGE:
+    if exitcode == NO_PAGE:
         return None  # points() will see that there is no page
     said = log.read_text(errors="replace") if log.exists() else ""
-    if process.exitcode < 0 or "DeadKernelError" in said:
+    if exitcode < 0 or "DeadKernelError" in said:
         return DIED
-    if process.exitcode:
+    if exitcode:
         return STUCK if "CellTimeoutError: A cell timed out" in said else FAILED
     return None
 
@@ -91,8 +95,10 @@ def grade(student, stem, file):
     """
     kinds = ("log", "installs", "notes")
     log, installs, noted = (COURSE / "logs" / f"{student} {stem}.{kind}" for kind in kinds)
-    for old in (log, installs, noted):
+    page = COURSE / "feedback" / student / stem / f"{stem}.html"
+    for old in (log, installs, noted, page):
         old.unlink(missing_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(COURSE / "received" / student / file.name, file)
     try:
         notes = notes_before(stem, file)
@@ -169,8 +175,9 @@ def is_graded(student, stem, file):
     result, noted = COURSE / "autograded" / student / stem / file.name, COURSE / "logs" / f"{student} {stem}.notes"
     if not (result.exists() and noted.exists()) or noted.read_text().startswith(FAILED):
         return False
-    inputs = (COURSE / "received" / student / file.name, COURSE / "source" / stem / file.name)
-    return min(path.stat().st_mtime for path in (result, noted)) >= max(path.stat().st_mtime for path in inputs)
+    received, source = COURSE / "received" / student / file.name, COURSE / "source" / stem / file.name
+    inputs = [path.stat().st_mtime for path in (received, source) if path.exists()]
+    return min(path.stat().st_mtime for path in (result, noted)) >= max(inputs)
 
 
 def marks_of(gradebook, student, stem):
@@ -191,7 +198,8 @@ def renew_feedback(work, new):
         noted, page = COURSE / "logs" / f"{student} {stem}.marks", COURSE / "feedback" / student / stem / f"{stem}.html"
         shown = page.exists() and noted.exists() and noted.read_text() == marks[student, stem]
         if (student, stem) not in new and not shown:
-            nbgrader().generate_feedback(stem, student, force=True)
+            done = heeded(nbgrader().generate_feedback(stem, student, force=True))
+            noted.with_suffix(".page.log").write_text(str(done.get("log")))
         noted.write_text(marks[student, stem])
 
 
@@ -219,8 +227,11 @@ def points(gradebook, student, notes):
         except MissingEntry:
             continue
         note, page = COURSE / "logs" / f"{student} {stem}.notes", COURSE / "feedback" / student / stem / f"{stem}.html"
-        said = [note.read_text() if note.exists() else UNFINISHED, "" if page.exists() else PAGELESS]
-        problems += [f"{stem}: {text}" for text in said if text]
+        text = note.read_text() if note.exists() else ""
+        if not text.startswith(FAILED):
+            is_whole = is_graded(student, stem, Path(f"{stem}.ipynb"))
+            text = "; ".join(filter(None, [text, "" if page.exists() else PAGELESS])) if is_whole else UNFINISHED
+        problems += [f"{stem}: {text}"] if text else []
         for grade in submission.grades:
             is_open = is_unread(grade)
             row[stem, grade.name] = "open" if is_open else grade.score
@@ -240,9 +251,12 @@ def at_once(limit=Path("/sys/fs/cgroup/memory.max")):
 
 def stop(pool):
     """After a Ctrl-C: end what runs, note nothing of it, and leave."""
-    with STARTING:
-        STOPPING.set()
+    for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a second Ctrl-C would leave the rest running
+        signal.signal(kind, signal.SIG_IGN)
+    STOPPING.set()
     pool.shutdown(wait=False, cancel_futures=True)
+    with STARTING:  # what was being started has started
+        pass
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             child.kill()
@@ -264,8 +278,8 @@ def main(folder):
         if signal.getsignal(kind) != signal.SIG_IGN:
             signal.signal(kind, signal.default_int_handler)
     with ThreadPoolExecutor(at_once()) as pool:
-        jobs = {pool.submit(grade, *item): item for item in new}
         try:
+            jobs = {pool.submit(grade, *item): item for item in new}
             wait(jobs)
         except KeyboardInterrupt:
             stop(pool)

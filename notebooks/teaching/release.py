@@ -36,12 +36,20 @@ def prepare():
             known.parent.mkdir(parents=True, exist_ok=True)
             released.unlink(missing_ok=True)  # until the new one is there: an interrupted run is repeated
             shutil.copyfile(current, known)
-            done = nbgrader().generate_assignment(stem, force=True)
+            done = heeded(nbgrader().generate_assignment(stem, force=True))
             if not done["success"]:
                 sys.exit(
-                    f"{done['log']}\nnbgrader could not make the students' version of {stem}, see above. (While there "
-                    "are submissions, exercises may change, but graded cells must not come or go; start a new course/.)"
+                    f"{done.get('log')}\nnbgrader could not make the students' version of {stem}, see above. (While "
+                    "there are submissions, exercises may change, but graded cells must not come or go; start a new "
+                    "course/ for that.)"
                 )
+
+
+def heeded(done):
+    """What a command of nbgrader returned; KeyboardInterrupt if it was stopped by one, which nbgrader swallows."""
+    if "KeyboardInterrupt" in done.get("error", ""):
+        raise KeyboardInterrupt
+    return done
 
 
 def cells(path):

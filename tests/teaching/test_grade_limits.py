@@ -141,6 +141,9 @@ def test_the_limit_is_set_and_a_failure_is_an_exit_code(grade_here, monkeypatch,
 class Ended:
     """A process that has ended by itself."""
 
+    sentinel, other_end = os.pipe()
+    os.close(other_end)
+
     def __init__(self, exitcode):
         self.exitcode, self.start, self.join = exitcode, lambda: None, lambda seconds: None
 
@@ -181,6 +184,7 @@ def test_after_a_ctrl_c_nothing_is_started_and_nothing_noted(grade, monkeypatch,
     children = [SimpleNamespace(kill=lambda: killed.append(1))]
     monkeypatch.setattr("psutil.Process", lambda: SimpleNamespace(children=lambda recursive: children))
     monkeypatch.setattr(grade, "STOPPING", threading.Event())
+    monkeypatch.setattr(grade.signal, "signal", lambda kind, handler: None)
     with pytest.raises(SystemExit, match="the same command goes on"):
         grade.stop(ThreadPoolExecutor())
     assert killed
@@ -206,6 +210,14 @@ def test_graded_is_what_was_graded_to_the_end(grade, tmp_path):
     assert not is_graded()
     noted.unlink()  # as after a killed process
     assert not is_graded()
+
+
+def test_what_nbgrader_swallows_is_heeded(grade):
+    from release import heeded
+
+    assert heeded({"success": True, "log": ""}) and heeded({"success": False, "error": "ValueError"})
+    with pytest.raises(KeyboardInterrupt):
+        heeded({"success": False, "error": "Traceback ...\nKeyboardInterrupt\n"})
 
 
 def test_what_was_missing_is_told(grade):
