@@ -21,7 +21,8 @@ from nbgrader.apps import NbGraderAPI
 from traitlets.config import Config
 
 course = sys.argv[1]
-marks = {"schema_version": 3, "grade_id": "essay", "points": 5, "grade": True, "solution": True, "locked": False, "task": False}
+marks = {"schema_version": 3, "grade_id": "essay", "points": 5, "grade": True, "solution": True, "locked": False}
+marks["task"] = False
 answer = new_markdown_cell("### BEGIN SOLUTION\nours\n### END SOLUTION", metadata={"nbgrader": marks})
 kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
 nbformat.write(new_notebook(cells=[answer], metadata={"kernelspec": kernel}), f"{course}/source/one/one.ipynb")

@@ -28,9 +28,9 @@ from nbgrader.api import Gradebook, MissingEntry
 
 from grade_one import NO_PAGE, grade_one
 from installs import asked_for, no_installs
-from preprocessors import is_the_students, is_unread, names
+from preprocessors import is_unread, names
 from release import COURSE, STEMS, heeded, nbgrader, prepare
-from restore import NO_CODE, imports, parsed, restore
+from restore import NO_CODE, imports, is_the_students, parsed, restore
 from submissions import collect
 from vae_lib.storage.files import replacing
 
@@ -56,6 +56,16 @@ REWIRES = {"get_ipython", "exec", "eval", "setattr", "globals", "open", "__built
 STOPPED = {"CellTimeoutError", "KeyboardInterrupt"}
 SWITCHES = {"set_default_dtype", "set_default_device", "set_grad_enabled"}  # of torch, for all code that follows
 STARTING, STOPPING = threading.Lock(), threading.Event()  # set by Ctrl-C: nothing is started any more
+
+
+def log_of(student, stem, kind):
+    """Where something is kept of a notebook: the file course/logs/<student> <notebook>.<kind>."""
+    return COURSE / "logs" / f"{student} {stem}.{kind}"
+
+
+def page_of(student, stem):
+    """Where the feedback of a notebook is, or would be."""
+    return COURSE / "feedback" / student / stem / f"{stem}.html"
 
 
 def run_limited(student, stem, log, **environment):
@@ -93,10 +103,8 @@ def grade(student, stem, file):
 
     After a crash it is graded without being run: no points for code, but written answers can still be read and marked.
     """
-    kinds = ("log", "installs", "notes")
-    log, installs, noted = (COURSE / "logs" / f"{student} {stem}.{kind}" for kind in kinds)
-    page = COURSE / "feedback" / student / stem / f"{stem}.html"
-    for old in (log, installs, noted, page):
+    log, installs, noted = (log_of(student, stem, kind) for kind in ("log", "installs", "notes"))
+    for old in (log, installs, noted, page_of(student, stem)):
         old.unlink(missing_ok=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(COURSE / "received" / student / file.name, file)
@@ -170,12 +178,13 @@ def notes_after(notebook):
     return list(dict.fromkeys(missing))[:5]
 
 
-def is_graded(student, stem, file):
+def is_graded(student, stem):
     """Whether the result is whole, and newer than what was handed in and than the notebook it is compared with."""
-    result, noted = COURSE / "autograded" / student / stem / file.name, COURSE / "logs" / f"{student} {stem}.notes"
+    name, noted = f"{stem}.ipynb", log_of(student, stem, "notes")
+    result = COURSE / "autograded" / student / stem / name
     if not (result.exists() and noted.exists()) or noted.read_text().startswith(FAILED):
         return False
-    received, source = COURSE / "received" / student / file.name, COURSE / "source" / stem / file.name
+    received, source = COURSE / "received" / student / name, COURSE / "source" / stem / name
     inputs = [path.stat().st_mtime for path in (received, source) if path.exists()]
     return min(path.stat().st_mtime for path in (result, noted)) >= max(inputs)
 
@@ -195,11 +204,11 @@ def renew_feedback(work, new):
     with Gradebook(f"sqlite:///{COURSE / 'gradebook.db'}") as gradebook:  # closed before nbgrader opens it
         marks = {key: marks_of(gradebook, *key) for key in work}
     for student, stem in work:
-        noted, page = COURSE / "logs" / f"{student} {stem}.marks", COURSE / "feedback" / student / stem / f"{stem}.html"
-        shown = page.exists() and noted.exists() and noted.read_text() == marks[student, stem]
+        noted = log_of(student, stem, "marks")
+        shown = page_of(student, stem).exists() and noted.exists() and noted.read_text() == marks[student, stem]
         if (student, stem) not in new and not shown:
             done = heeded(nbgrader().generate_feedback(stem, student, force=True))
-            noted.with_suffix(".page.log").write_text(str(done.get("log")))
+            log_of(student, stem, "page.log").write_text(str(done.get("log")))
         noted.write_text(marks[student, stem])
 
 
@@ -218,6 +227,17 @@ def write_csv(file, notes):
             csv.DictWriter(output, header).writerows([header, *rows])
 
 
+def said_of(student, stem):
+    """What the table says of a notebook: the notes of its grading, or that they are not of the work as it stands."""
+    noted = log_of(student, stem, "notes")
+    text = noted.read_text() if noted.exists() else ""
+    if text.startswith(FAILED):
+        return text
+    if not is_graded(student, stem):
+        return UNFINISHED
+    return "; ".join(filter(None, [text, "" if page_of(student, stem).exists() else PAGELESS]))
+
+
 def points(gradebook, student, notes):
     """A student's row: {(notebook, exercise): points or "open", "student", "total", "problems"}."""
     row, problems = {"student": student, "total": 0}, list(notes)
@@ -226,12 +246,7 @@ def points(gradebook, student, notes):
             submission = gradebook.find_submission_notebook(stem, stem, student)
         except MissingEntry:
             continue
-        note, page = COURSE / "logs" / f"{student} {stem}.notes", COURSE / "feedback" / student / stem / f"{stem}.html"
-        text = note.read_text() if note.exists() else ""
-        if not text.startswith(FAILED):
-            is_whole = is_graded(student, stem, Path(f"{stem}.ipynb"))
-            text = "; ".join(filter(None, [text, "" if page.exists() else PAGELESS])) if is_whole else UNFINISHED
-        problems += [f"{stem}: {text}"] if text else []
+        problems += [f"{stem}: {text}"] if (text := said_of(student, stem)) else []
         for grade in submission.grades:
             is_open = is_unread(grade)
             row[stem, grade.name] = "open" if is_open else grade.score
@@ -273,7 +288,7 @@ def main(folder):
     prepare()
     ENVIRONMENT.update(no_installs(COURSE / "no_installs", ENVIRONMENT))
     (COURSE / "logs").mkdir(exist_ok=True)
-    new = [(*key, file) for key, file in work.items() if not is_graded(*key, file)]
+    new = [(*key, file) for key, file in work.items() if not is_graded(*key)]
     for kind in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, unless nohup ignores it
         if signal.getsignal(kind) != signal.SIG_IGN:
             signal.signal(kind, signal.default_int_handler)

@@ -108,8 +108,12 @@ def read_module(source, package):
 
 
 def dumped(tree):
-    """A syntax tree as a text, the same from every Python: without what Python 3.12 adds."""
-    return ast.dump(tree).replace(", type_params=[]", "").replace(", Constant(value='')])", "])")  # after f"{a:{b}"
+    """A syntax tree as a text, the same from every Python: without what Python 3.12 adds, which also puts an empty text
+    behind the b of f"{a:{b}}"."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            node.values = [part for part in node.values if not isinstance(part, ast.Constant) or part.value]
+    return ast.dump(tree).replace(", type_params=[]", "")
 
 
 def imported(tree, package=""):

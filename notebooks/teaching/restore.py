@@ -59,6 +59,12 @@ def runs(cell):
     return "setup" in cell.metadata.get("tags", []) or utils.is_solution(cell) or utils.is_grade(cell)
 
 
+def is_the_students(cell):
+    """Whether a code cell of a restored submission was written by the student, and runs."""
+    is_run = cell.cell_type == "code" and "skip-execution" not in cell.metadata.get("tags", [])
+    return is_run and ("nbgrader" not in cell.metadata or cell.metadata.nbgrader.solution)
+
+
 def new_metadata(skip, original=None):
     """Of a submission's cell: whether it is skipped, and the marks of the original."""
     metadata = {"tags": ["skip-execution"] if skip else []}

@@ -149,6 +149,7 @@ def test_all_pythons_see_the_same_code():
     spec = newer.body[0].value.values[0].format_spec
     spec.values = [spec.values[0], ast.Constant("")]
     assert dumped(older) == dumped(newer)
+    assert dumped(ast.parse('a or ""')) != dumped(ast.parse("a"))  # an empty text elsewhere counts
 
 
 def with_source(notebook, old, new):

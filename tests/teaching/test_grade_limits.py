@@ -199,7 +199,7 @@ def test_graded_is_what_was_graded_to_the_end(grade, tmp_path):
         path.parent.mkdir(parents=True)
         path.touch()
         os.utime(path, (seconds, seconds))
-    is_graded = partial(grade.is_graded, "ada", "01", Path("01.ipynb"))
+    is_graded = partial(grade.is_graded, "ada", "01")
     assert is_graded()
     for path, seconds in ((received, 9), (source, 9), (result, 0), (noted, 0)):  # changed since, or of another run
         before = path.stat().st_mtime
