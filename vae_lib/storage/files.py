@@ -23,12 +23,14 @@ def replacing(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent)
     folder = path.parent / f"{WRITING}{uuid.uuid4().hex}"  # safetensors, too, makes a temporary file beside its own
-    folder.mkdir()
     try:
+        folder.mkdir()
         yield folder / path.name
         if path.is_dir() and (folder / path.name).is_dir():
             path.rmdir()  # Windows replaces no folder, not even an empty one
         os.replace(folder / path.name, path)
+        with suppress(OSError):
+            folder.rmdir()  # one call; Ctrl-C between the many of rmtree would leave the folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
