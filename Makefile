@@ -1,4 +1,7 @@
 # The commands of the lab. Windows, or no make: README.md has the same in plain pip form.
+# Containers often forbid it; then each of the forty Pythons of the tests compiles all modules again.
+export PYTHONDONTWRITEBYTECODE =
+PIP = .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check
 PYTHON ?= python3 python3.12 python3.11 python
 CHECK = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 EXECUTE = .venv/bin/jupyter nbconvert --log-level WARN --to notebook --execute \
@@ -35,7 +38,9 @@ help:
 	fi; \
 	echo "Setting up .venv with $$found: a minute or two, 5.5 GB on Linux."; \
 	$$found -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) --upgrade pip
+	$(PIP) --no-compile -r requirements.txt
+	@.venv/bin/python -m compileall -q -j 0 -x /tests/ .venv/lib >/dev/null || true  # on all cores; pip takes one
 	@touch $@
 
 # Two at a time, each with half of the cores; the last line is the path of an index page.
@@ -51,7 +56,7 @@ notebooks: .venv/.ready
 
 # What instructors need on top (notebooks/README.md), and the extras, which are tested, too.
 .venv/.grading: .venv/.ready
-	.venv/bin/pip install --quiet --disable-pip-version-check -e .[grading,photos,parquet]
+	$(PIP) -e .[grading,photos,parquet]
 	@touch $@
 
 test: .venv/.grading
@@ -60,7 +65,7 @@ test: .venv/.grading
 	OMP_NUM_THREADS=1 .venv/bin/pytest --nbval-lax --numprocesses logical --dist loadscope --no-loadscope-reorder
 
 test-browser: .venv/.ready
-	.venv/bin/pip install --quiet --disable-pip-version-check -e .[browser]
+	$(PIP) -e .[browser]
 	.venv/bin/pytest -m browser -rs tests/lessons/test_browser.py
 
 test-faults: .venv/.grading
