@@ -29,11 +29,12 @@ def restore(notebook, master):
     originals, found = marked(master), match(notebook.cells, master)
     notes = said_of_answers(notebook.cells, found, master)
     lessons = {cell.id: cell for cell in master.cells if not runs(cell)}
-    known, cells, added = {plain(cell) for cell in master.cells}, [], {}
+    known, taught = {plain(cell) for cell in master.cells}, places(lessons, notebook.cells)
+    cells, added = [], {}
     for index, cell in enumerate(notebook.cells):
         names = sorted((name for name in found if found[name] == index), key=lambda name: name != mark(cell))
         given = originals[names[0]] if names else lessons.get(cell.get("id"))
-        skip = plain(cell) in known if given is None else not runs(given)
+        skip = not runs(given) if given else plain(cell) in known and taught.get(plain(cell), index) == index
         cell.metadata = new_metadata(skip, given if names else None)
         new = {} if given is None or utils.is_solution(given) else added_imports(cell, given)
         cells.append(cell)
@@ -57,6 +58,14 @@ def marked(master):
 def runs(cell):
     """Whether a cell of the lab's notebooks runs when submissions are graded."""
     return "setup" in cell.metadata.get("tags", []) or utils.is_solution(cell) or utils.is_grade(cell)
+
+
+def places(lessons, cells):
+    """{source of a lesson's cell: its index in a submission}. The same elsewhere is a copy: an answer may need it."""
+    first = {plain(cell): index for index, cell in reversed(list(enumerate(cells)))}
+    by_id = {plain(lessons[cell.id]): index for index, cell in enumerate(cells) if cell.get("id") in lessons}
+    sources = {plain(lesson) for lesson in lessons.values()}
+    return {source: index for source, index in (first | by_id).items() if source in sources}
 
 
 def is_the_students(cell):

@@ -254,6 +254,25 @@ def test_a_set_up_cell_laid_out_anew_is_the_same(hand_in):
     assert hand_in(change)[1] == []
 
 
+@pytest.mark.parametrize("ids", ["kept", "lost", "lesson changed"])
+def test_a_copy_of_a_lessons_cell_runs(hand_in, ids):
+    """An answer may use a function of the lesson, which the student has copied to a cell of its own."""
+
+    def change(cells, by_name):
+        solve(cells, by_name)
+        copied = new_code_cell(cells[1].source)
+        if ids == "lesson changed":
+            cells[1].source = "lesson = 'what I tried'"
+        cells.insert(2, copied)
+        if ids == "lost":
+            for cell in cells:
+                del cell["id"]
+
+    notebook, _ = hand_in(change)
+    assert running(notebook).count("lesson = 'first'") == 1
+    assert "skip-execution" in notebook.cells[1].metadata.tags and "lesson = 'second'" not in running(notebook)
+
+
 def test_the_master_decides_what_runs(hand_in):
     """Tags, marks and ids of a submission make nothing run that would not, and stop nothing."""
 
