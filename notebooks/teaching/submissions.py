@@ -32,15 +32,15 @@ PLATFORMS = {  # the names of folders and files; number: what tells apart people
     "Canvas": r"(LATE_)?(?P<name>\w+?)_(LATE_)?(?P<number>\d{3,}|(?<=anon_)[^_]+)_(\d{4,}_.+|(text|link)\.html)",
     "Blackboard": r"(?P<number>.+)_(?P<name>[^_]+)_attempt_(?P<time>\d{4}(-\d\d){5})(_.+|\.txt)?",
     "Brightspace": r"\d+-\d+ ?- (?P<name>.+?) - (?P<time>\w{3} \d{1,2}, \d{4} \d{3,4} [AP]M)( - .+)?",
-    "Sakai": r"(?P<name>[^,]+, .+\([^()]+\))",
+    "Sakai": r"(?P<name>[^,]+,( .*?\S)?\([^()\s]+\))(_.+)?",
 }
 TIMES = {"Blackboard": "%Y-%m-%d-%H-%M-%S", "Brightspace": "%b %d, %Y %I%M %p"}
 NOBODY = {"late", "ontime", "old", "new", "final", "draft", "copy", "kopie", "notebook", "notebooks", "attachments"}
 NOBODY |= {"submission", "submissions"}
 COPY_OF = re.compile("(copy of|kopie von|copie de|copia de) ", re.IGNORECASE)
 ASIDE = re.compile(  # what platforms and systems put there
-    r"\..*|__MACOSX|__pycache__|Thumbs\.db|desktop\.ini|Feedback Attachment\(s\)|index\.html|grades\.(csv|xlsx?)"
-    r"|timestamp\.txt|comments\.txt|feedbackText\.html|submission_metadata\.yml|.+_attempt_[\d-]+\.txt"
+    r"\..*|__MACOSX|__pycache__|Thumbs\.db|desktop\.ini|index\.html|grades\.(csv|xlsx?)|submission_metadata\.yml"
+    r"|(.+\)_)?(Feedback Attachment\(s\).*|timestamp\.txt|comments\.txt|feedbackText\.html)|.+_attempt_[\d-]+\.txt"
 )
 ARCHIVE = re.compile(r"\.(zip|rar|7z|tgz|tar|(tar\.)?(gz|bz2|xz))$", re.IGNORECASE)
 NAMES = {stem: re.compile("[ _-]*".join(stem.split("_")), re.IGNORECASE) for stem in STEMS}

@@ -130,6 +130,10 @@ LAYOUTS = {
         files("ada/01_theory.ipynb", "ada/late/01_theory.ipynb", "bob/01_theory.ipynb"),
         {"ada 01": "ada/late/01_theory.ipynb", "bob 01": "bob/01_theory.ipynb"},
     ),
+    "a name nearly like a platform's": (
+        files("ada/my work, final (1)/01_theory.ipynb", "bob/my work, final (1)/01_theory.ipynb"),
+        {f"{name} 01": f"{name}/my work, final (1)/01_theory.ipynb" for name in ("ada", "bob")},
+    ),
     "folders that are numbers": (
         files("1/01_theory.ipynb", "2/01_theory.ipynb", "03/01_theory.ipynb"),
         {"1 01": "1/01_theory.ipynb", "2 01": "2/01_theory.ipynb", "03 01": "03/01_theory.ipynb"},
@@ -215,8 +219,19 @@ LAYOUTS = {
             "HW1/Doe, Jane(jdoe)/Feedback Attachment(s)/01_theory.ipynb",
             "HW1/Doe, Jane(jdoe)/timestamp.txt",
             "HW1/Roe, Rick(rroe)/timestamp.txt",
+            "HW1/Cher,(cher)/Submission attachment(s)/01_theory.ipynb",
+            "HW1/Kay, Kim(kkay); Lee, Lou (Lu)(lou@u.edu)/Submission attachment(s)/01_theory.ipynb",
+            "HW2/Doe, Jane(jdoe)_Submission attachment(s)_02_latent_dimension.ipynb",
+            "HW2/Doe, Jane(jdoe)_Feedback Attachment(s)_02_latent_dimension.ipynb",
         ),
-        {"Doe_ Jane_jdoe_ 01": "HW1/Doe, Jane(jdoe)/Submission attachment(s)/01_theory.ipynb"},
+        {"Doe_ Jane_jdoe_ 01": "HW1/Doe, Jane(jdoe)/Submission attachment(s)/01_theory.ipynb"}
+        | {"Doe_ Jane_jdoe_ 02": "HW2/Doe, Jane(jdoe)_Submission attachment(s)_02_latent_dimension.ipynb"}
+        | {"Cher__cher_ 01": "HW1/Cher,(cher)/Submission attachment(s)/01_theory.ipynb"}
+        | {
+            "Kay_ Kim_kkay__ Lee_ Lou _Lu__lou@u.edu_ 01": (
+                "HW1/Kay, Kim(kkay); Lee, Lou (Lu)(lou@u.edu)/Submission attachment(s)/01_theory.ipynb"
+            )
+        },
     ),
     "Gradescope": (
         files(
