@@ -1,11 +1,13 @@
 """Find what students handed in, as learning platforms export it. How it is decided whose a file is:
 
-1. A name that a platform gave (PLATFORMS) says whose it is, wherever it lies. All else goes by folders.
+1. A name that a platform gave (PLATFORMS, Gradescope's list) says whose it is, wherever it lies. All else goes by
+   folders.
 2. A zip file is a folder. What else the name of a notebook's file says is one, too: "Jane Doe - 01_theory.ipynb" lies
-   in "Jane Doe". Names of notebooks, and "late", "notebooks" and the like (NOBODY), are no folders.
+   in "Jane Doe". Names of notebooks, and "late", "Version 2" and the like (NOBODY, VERSION), are no folders.
 3. The students' folders lie at one level, the highest of those with the fewest notebooks in doubt. In doubt is what
    lies above, and a folder with the same notebook in two places, or three times in one: it may be of several people.
 4. A folder in doubt is named and not graded. Of several files of one student the newest counts; the others are named.
+   One in a folder that is called as another notebook counts last: who hands in all has not changed all.
 """
 
 import json
@@ -24,12 +26,16 @@ from functools import cache, partial
 from io import BytesIO
 from itertools import islice
 
+import yaml  # nbgrader needs it, too
+
 from release import STEMS
 from vae_lib.storage.files import replacing
 
 PLATFORMS = {  # the names of folders and files; number: what tells apart people of one name
     "Moodle": r"(?P<name>.+?)(_(?P<number>\d+))?_assignsubmission_[a-z]+(_.*)?",
-    "Canvas": r"(LATE_)?(?P<name>\w+?)_(LATE_)?(?P<number>\d{3,}|(?<=anon_)[^_]+)_(\d{4,}_.+|(text|link)\.html)",
+    "Canvas quiz": r"(?P<name>[\w-]*\d)_question_\d+_\d+_.+",
+    "Canvas": r"(LATE_)?(?P<name>(\w|[^\x00-\x7f])+?)_(LATE_)?(?P<number>\d{3,}|(?<=anon_)[^_]+)_"
+    r"(\d{4,}_.+|(text|link)\.html)",
     "Blackboard": r"(?P<number>.+)_(?P<name>[^_]+)_attempt_(?P<time>\d{4}(-\d\d){5})(_.+|\.txt)?",
     "Brightspace": r"\d+-\d+ ?- (?P<name>.+?) - (?P<time>\w{3} \d{1,2}, \d{4} \d{3,4} [AP]M)( - .+)?",
     "Sakai": r"(?P<name>[^,]+,( .*?\S)?\([^()\s]+\))(_.+)?",
@@ -37,11 +43,13 @@ PLATFORMS = {  # the names of folders and files; number: what tells apart people
 TIMES = {"Blackboard": "%Y-%m-%d-%H-%M-%S", "Brightspace": "%b %d, %Y %I%M %p"}
 NOBODY = {"late", "ontime", "old", "new", "final", "draft", "copy", "kopie", "notebook", "notebooks", "attachments"}
 NOBODY |= {"submission", "submissions"}
+VERSION = re.compile(r"(version\w?|versión|バージョン)[ _]*\d+ *", re.IGNORECASE)  # Microsoft Teams
 COPY_OF = re.compile("(copy of|kopie von|copie de|copia de) ", re.IGNORECASE)
 ASIDE = re.compile(  # what platforms and systems put there
     r"\..*|__MACOSX|__pycache__|Thumbs\.db|desktop\.ini|index\.html|grades\.(csv|xlsx?)|submission_metadata\.yml"
     r"|(.+\)_)?(Feedback Attachment\(s\).*|timestamp\.txt|comments\.txt|feedbackText\.html)|.+_attempt_[\d-]+\.txt"
 )
+ENDING = re.compile(r"(\.(ipynb|json|txt|html?|py|zip))+$", re.IGNORECASE)
 ARCHIVE = re.compile(r"\.(zip|rar|7z|tgz|tar|(tar\.)?(gz|bz2|xz))$", re.IGNORECASE)
 NAMES = {stem: re.compile("[ _-]*".join(stem.split("_")), re.IGNORECASE) for stem in STEMS}
 MOST_FILES, MOST_BYTES, DEEPEST = 100_000, 2 * 2**30, 3  # of a zip file
@@ -64,7 +72,11 @@ class Entry:
         stem, rest = split(self.path[-1])
         is_file = self.folders != self.path
         self.notebook = stem if not self.problem and self.path[-1].lower().endswith(".ipynb") else None
-        names = [split(ARCHIVE.sub("", part))[1] for part in self.folders] + [rest] * (stem is not None and is_file)
+        parts = [ARCHIVE.sub("", part) for part in self.folders]
+        for index, above in enumerate(parts[:-1]):
+            if above.endswith("-submissions"):  # GitHub Classroom: hw1-submissions/hw1-jane
+                parts[index + 1] = parts[index + 1].removeprefix(above.removesuffix("submissions"))
+        names = [split(part)[1] for part in parts] + [rest] * (stem is not None and is_file)
         self.shelf = tuple(filter(None, names))  # the folders that may be a student's
 
     def __str__(self):
@@ -76,7 +88,7 @@ def walk(folder, path=()):
     for item in sorted(folder.iterdir()):
         below = (*path, item.name)
         if ASIDE.fullmatch(item.name):
-            yield Entry(below, path, "aside")
+            yield Entry(below, path, "aside", read=item.read_bytes)
         elif item.is_symlink() or not (item.is_dir() or item.is_file()):
             yield Entry(below, path, "a link" if item.is_symlink() else "no file")
         elif item.is_dir():
@@ -117,7 +129,7 @@ def unzip(path, opened, depth):
     for member in members:
         below = (*path, *(part for part in re.split(r"[/\\]", member.filename) if part not in ("", ".", "..")))
         if any(ASIDE.fullmatch(part) for part in below[len(path) :]):
-            yield Entry(below, path, "aside")
+            yield Entry(below, path, "aside", read=partial(read_all, partial(open_member, opened, member)))
         elif member.is_dir():
             yield Entry(below, below, "folder")
         elif stat.S_ISLNK(member.external_attr >> 16) or member.flag_bits & 1:
@@ -148,10 +160,10 @@ def split(name):
     for stem, pattern in NAMES.items():
         if match := pattern.search(name):
             before = COPY_OF.sub("", f"{name[: match.start()]} ").strip(" _-")
-            after = re.sub(r"(\.\w+)+$", "", name[match.end() :]).strip(" _-.")
+            after = ENDING.sub("", name[match.end() :]).strip(" _-.")
             after *= any(not re.fullmatch(r"v?\d\d?", word) for word in words(after) - NOBODY)  # "(1)", "-2", "v2"
             return stem, f"{before * bool(words(before) - NOBODY)} {after}".strip()
-    return None, name * bool(words(name) - NOBODY)
+    return None, name * bool(words(name) - NOBODY and not VERSION.fullmatch(name))
 
 
 def words(text):
@@ -167,23 +179,48 @@ def platform_of(name):
     return next(((platform, match.groupdict("")) for platform, match in tries if match), None)
 
 
+def by_gradescope(entries):
+    """Say whose an entry is, if Gradescope's list does: its folders are numbers, other ones in each assignment."""
+    people = {}
+    for entry in entries:
+        if entry.path[-1] == "submission_metadata.yml":
+            with suppress(Exception):  # of anything else that is called so
+                for name, about in yaml.load(entry.read(), Loader=yaml.CSafeLoader).items():
+                    group = [person.get(":email") or person[":name"] for person in about[":submitters"]]
+                    people[*entry.path[:-1], name] = ", ".join(sorted(group))
+    for entry in entries:
+        for depth in range(len(entry.path)):
+            if entry.path[: depth + 1] in people:
+                entry.platform, entry.student = "Gradescope", people[entry.path[: depth + 1]]
+
+
 def by_platforms(entries):
     """Say whose an entry is, if a platform's name does."""
-    said, numbers = {}, defaultdict(set)
+    said, numbers, together = {}, defaultdict(set), defaultdict(set)
     for entry in entries:
         names = (*entry.folders, entry.path[-1])
-        if depth := next((depth for depth, name in enumerate(names, 1) if platform_of(name)), 0):
+        depth = next((depth for depth, name in enumerate(names, 1) if platform_of(name)), 0)
+        if depth and not entry.student:
             entry.platform, said[entry] = platform_of(names[depth - 1])
             numbers[entry.path[: depth - 1], said[entry]["name"], entry.notebook].add(said[entry].get("number"))
+            together[entry.path[: depth - 1]].add(said[entry]["name"])
+    anonymous = {"Participant"} | {name for names in together.values() if len(names) == 1 for name in names}
     shared = {name for (_, name, stem), of_one_name in numbers.items() if stem and len(of_one_name) > 1}
     for entry, parts in said.items():
         entry.student, number = parts["name"], parts.get("number")
-        is_code = entry.platform == "Canvas" or (entry.platform == "Moodle" and " " not in entry.student)
-        if number and (is_code or entry.student in shared):  # Moodle's Participant
+        is_hidden = entry.platform == "Moodle" and " " not in entry.student and entry.student in anonymous
+        if number and (entry.platform == "Canvas" or is_hidden or entry.student in shared):
             entry.student += f"_{number}"
         with suppress(KeyError, ValueError):
             when = re.sub(r" (\d{3} [AP]M)", r" 0\1", parts["time"])  # "115 PM" would be read as 11:5
             entry.time = datetime.strptime(when, TIMES[entry.platform]).timestamp()
+
+
+def order(entry):
+    """The last in this order counts."""
+    is_elsewhere = bool({split(part)[0] for part in entry.folders} - {None, entry.notebook})
+    place = re.split(r"(\d+)", ENDING.sub("", str(entry)))
+    return not is_elsewhere, entry.time, [int(part) if part.isdecimal() else part for part in place], entry.path
 
 
 def above(entries):
@@ -238,12 +275,13 @@ def collect(folder, course):
     """
     whole = walk(folder) if folder.is_dir() else look_into((folder.name,), partial(open, folder, "rb"), 0)
     entries = list(whole)
+    by_gradescope(entries)
     by_platforms(entries)
     known = above(entry for entry in entries if entry.student)
     others = [entry for entry in entries if not entry.student and entry.problem != "aside" and entry.path not in known]
     doubts = by_folders(others) if not known or any(entry.notebook for entry in others) else {}
     mine, found, notes = defaultdict(list), {}, {}
-    for entry in sorted(entries, key=lambda entry: (entry.time, entry.path)):
+    for entry in sorted(entries, key=order):
         mine[entry.student].append(entry)
     report(folder, entries, mine.pop(None, []))
     for student, name in identifiers(mine, folder).items():
@@ -266,7 +304,8 @@ def identifiers(students, folder):
     """{student: a name that nbgrader takes}, in the order of these names."""
     names, taken = {}, {}
     for student in students:
-        name = names[student] = re.sub(r"[^\w.@ -]", "_", student).strip(" .") or "_"
+        kept = (char if unicodedata.category(char)[0] in "LMN" or char in ".@ -" else "_" for char in student)
+        name = names[student] = "".join(kept).strip(" .") or "_"
         other = taken.setdefault(name.casefold(), student)  # a disk may not tell Ada from ada
         if other != student:
             sys.exit(f"Both {other!r} and {student!r} in {folder} would be the student {name!r}: rename one.")

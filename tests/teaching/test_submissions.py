@@ -79,6 +79,18 @@ def files(*paths):
     return dict.fromkeys(paths)
 
 
+GRADESCOPE = """
+submission_{}:
+  :submitters:
+  - :name: Jane Doe
+    :email: jane@u.edu
+  :created_at: 2026-11-21 10:11:12.000000000 Z
+submission_{}:
+  :submitters:
+  - :name: Kim Kay
+    :email: kim@u.edu
+  - :name: Rick Roe
+"""
 LAYOUTS = {
     "a folder for each student": (
         files("ada/01_theory.ipynb", "ada/02_latent_dimension (1).ipynb", "grace/Copy of 01_theory.ipynb"),
@@ -166,6 +178,22 @@ LAYOUTS = {
         {"Jane Doe 01": "Jane Doe_12345_assignsubmission_file_/01_theory.ipynb"}
         | {"Rick Roe 01": "Rick Roe_12346_assignsubmission_file/sub/01_theory.ipynb"},
     ),
+    "Moodle, names of one word, numbers of each assignment": (
+        files(
+            "HW1/王小明_12345_assignsubmission_file/01_theory.ipynb",
+            "HW1/李娜_12346_assignsubmission_file/01_theory.ipynb",
+            "HW2/王小明_77777_assignsubmission_file/02_latent_dimension.ipynb",
+            "HW2/李娜_77778_assignsubmission_file/02_latent_dimension.ipynb",
+            "HW3/Teilnehmerin_3_assignsubmission_file/03_fc_vs_conv.ipynb",
+            "HW3/Teilnehmerin_4_assignsubmission_file/04_interpolation.ipynb",
+        ),
+        {"王小明 01": "HW1/王小明_12345_assignsubmission_file/01_theory.ipynb"}
+        | {"李娜 01": "HW1/李娜_12346_assignsubmission_file/01_theory.ipynb"}
+        | {"王小明 02": "HW2/王小明_77777_assignsubmission_file/02_latent_dimension.ipynb"}
+        | {"李娜 02": "HW2/李娜_77778_assignsubmission_file/02_latent_dimension.ipynb"}
+        | {"Teilnehmerin_3 03": "HW3/Teilnehmerin_3_assignsubmission_file/03_fc_vs_conv.ipynb"}
+        | {"Teilnehmerin_4 04": "HW3/Teilnehmerin_4_assignsubmission_file/04_interpolation.ipynb"},
+    ),
     "Moodle, two of one name, numbers of each assignment": (
         files(
             "HW1/Jane Doe_12345_assignsubmission_file_/01_theory.ipynb",
@@ -187,6 +215,19 @@ LAYOUTS = {
         {"Jane Doe 01": "Jane Doe_12345_assignsubmission_file_01_theory.ipynb"}
         | {"Participant_12346 01": "Participant_12346_assignsubmission_file_01_theory.ipynb"}
         | {"Participant_12347 02": "Participant_12347_assignsubmission_file_02_latent_dimension.ipynb"},
+    ),
+    "Canvas, names with vowel signs": (
+        files("शर्माअनु_12345_67890_01_theory.ipynb", "शर्माअनु_12345_67999_02_latent_dimension.ipynb"),
+        {"शर्माअनु_12345 01": "शर्माअनु_12345_67890_01_theory.ipynb"}
+        | {"शर्माअनु_12345 02": "शर्माअनु_12345_67999_02_latent_dimension.ipynb"},
+    ),
+    "Canvas, quiz": (
+        files(
+            "doe_jane12345_question_5512345_67890_01_theory.ipynb",
+            "doe_jane12345_question_5512346_67891_02_latent_dimension.ipynb",
+        ),
+        {"doe_jane12345 01": "doe_jane12345_question_5512345_67890_01_theory.ipynb"}
+        | {"doe_jane12345 02": "doe_jane12345_question_5512346_67891_02_latent_dimension.ipynb"},
     ),
     "Blackboard": (
         files(
@@ -242,6 +283,28 @@ LAYOUTS = {
         {"submission_111 01": "assignment_1_export/submission_111/01_theory.ipynb"}
         | {"submission_12 01": "assignment_1_export/submission_12/01_theory.ipynb"},
     ),
+    "Gradescope, with its list": (
+        {
+            "assignment_1_export/submission_metadata.yml": GRADESCOPE.format(111, 12),
+            "assignment_2_export/submission_metadata.yml": GRADESCOPE.format(211, 299),
+        }
+        | files(
+            "assignment_1_export/submission_111/01_theory.ipynb",
+            "assignment_1_export/submission_12/01_theory.ipynb",
+            "assignment_2_export/submission_211/02_latent_dimension.ipynb",
+        ),
+        {"jane@u.edu 01": "assignment_1_export/submission_111/01_theory.ipynb"}
+        | {"Rick Roe_ kim@u.edu 01": "assignment_1_export/submission_12/01_theory.ipynb"}
+        | {"jane@u.edu 02": "assignment_2_export/submission_211/02_latent_dimension.ipynb"},
+    ),
+    "Microsoft Teams": (
+        files(
+            *(f"Submitted files/Jane Doe/HW1/Version {i}/01_theory.ipynb" for i in (1, 2, 3)),
+            "Submitted files/Rick Roe/HW1/Version 1/01_theory.ipynb",
+        ),
+        {"Jane Doe 01": "Submitted files/Jane Doe/HW1/Version 3/01_theory.ipynb"}
+        | {"Rick Roe 01": "Submitted files/Rick Roe/HW1/Version 1/01_theory.ipynb"},
+    ),
     "Google Classroom": (
         files(
             "HW1/Jane Doe - 01_theory.ipynb", "HW1/Rick Roe - Copy of 01_theory.ipynb", "HW1/01_theory - Mia Poe.ipynb"
@@ -256,10 +319,26 @@ LAYOUTS = {
             "hw1-submissions/hw1-jane/vae_lib/models.py",
         ),
         {
-            f"hw1-{name} {stem[:2]}": f"hw1-submissions/hw1-{name}/notebooks/{stem}.ipynb"
+            f"{name} {stem[:2]}": f"hw1-submissions/hw1-{name}/notebooks/{stem}.ipynb"
             for name in ("jane", "rick")
             for stem in (ONE, TWO)
         },
+    ),
+    "GitHub Classroom, all notebooks in each assignment": (  # the first one is cloned last
+        files(
+            "02-latent-dimension-submissions/02-latent-dimension-jane/notebooks/01_theory.ipynb",
+            "02-latent-dimension-submissions/02-latent-dimension-jane/notebooks/02_latent_dimension.ipynb",
+            "01-theory-submissions/01-theory-jane/notebooks/01_theory.ipynb",
+            "01-theory-submissions/01-theory-jane/notebooks/02_latent_dimension.ipynb",
+        ),
+        {
+            "jane 01": "01-theory-submissions/01-theory-jane/notebooks/01_theory.ipynb",
+            "jane 02": "02-latent-dimension-submissions/02-latent-dimension-jane/notebooks/02_latent_dimension.ipynb",
+        },
+    ),
+    "initials": (
+        files("hw/01_theory - J.Doe.ipynb", "hw/01_theory - J.Roe.ipynb"),
+        {"J.Doe 01": "hw/01_theory - J.Doe.ipynb", "J.Roe 01": "hw/01_theory - J.Roe.ipynb"},
     ),
 }
 
@@ -369,6 +448,17 @@ def test_names_in_zip_files_of_macos_and_windows(collect, encoding):
 def test_the_newest_in_a_zip_file_counts(collect):
     hand_in = {"ada/b/01_theory.ipynb": "old", "ada/01_theory.ipynb": "new", "bob/01_theory.ipynb": "bob"}
     assert collect({"all.zip": hand_in})[0] == {"ada 01": "new", "bob 01": "bob"}
+
+
+def test_of_equal_times_the_highest_number_counts(submissions, tmp_path):
+    """Moodle gives all files the time of the download."""
+    for name in ("ada/01_theory (2)", "ada/01_theory (10)", "bob/01_theory (1)", "bob/01_theory"):
+        file = tmp_path / "all" / f"{name}.ipynb"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+        os.utime(file, (1e9, 1e9))
+    found, _ = submissions.collect(tmp_path / "all", tmp_path / "course")
+    assert [file.read_text() for file in found.values()] == ["ada/01_theory (10)", "bob/01_theory (1)"]
 
 
 def flagged(archive, offset, value):
