@@ -6,12 +6,14 @@ What decides is taken from the master, the version that was handed out. Everythi
 import ast
 import functools
 import re
+from collections import Counter
 
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import from_dict
 from nbformat.v4 import new_code_cell
 from nbgrader import utils
 
+FUNCTION = re.compile(r"^(async )?def |^class ", re.MULTILINE)
 TOP_LEVEL = re.compile(r"^(?:def|class|async def)\s+(\w+)|^(\w+)\s*=(?!=)", re.MULTILINE)
 SEE_ABOVE = "# The cell above holds this answer, too."
 NO_CODE = (SyntaxError, ValueError, RecursionError, MemoryError)
@@ -29,12 +31,12 @@ def restore(notebook, master):
     originals, found = marked(master), match(notebook.cells, master)
     notes = said_of_answers(notebook.cells, found, master)
     lessons = {cell.id: cell for cell in master.cells if not runs(cell)}
-    known, taught = {plain(cell) for cell in master.cells}, places(lessons, notebook.cells)
+    known = {plain(cell) for cell in master.cells} - copied(notebook.cells, lessons)
     cells, added = [], {}
     for index, cell in enumerate(notebook.cells):
         names = sorted((name for name in found if found[name] == index), key=lambda name: name != mark(cell))
         given = originals[names[0]] if names else lessons.get(cell.get("id"))
-        skip = not runs(given) if given else plain(cell) in known and taught.get(plain(cell), index) == index
+        skip = plain(cell) in known if given is None else not runs(given)
         cell.metadata = new_metadata(skip, given if names else None)
         new = {} if given is None or utils.is_solution(given) else added_imports(cell, given)
         cells.append(cell)
@@ -60,12 +62,11 @@ def runs(cell):
     return "setup" in cell.metadata.get("tags", []) or utils.is_solution(cell) or utils.is_grade(cell)
 
 
-def places(lessons, cells):
-    """{source of a lesson's cell: its index in a submission}. The same elsewhere is a copy: an answer may need it."""
-    first = {plain(cell): index for index, cell in reversed(list(enumerate(cells)))}
-    by_id = {plain(lessons[cell.id]): index for index, cell in enumerate(cells) if cell.get("id") in lessons}
-    sources = {plain(lesson) for lesson in lessons.values()}
-    return {source: index for source, index in (first | by_id).items() if source in sources}
+def copied(cells, lessons):
+    """Sources of a lesson's functions that a submission has once more, in cells of its own: an answer may need them."""
+    there = {plain(lessons[cell.id]) for cell in cells if cell.get("id") in lessons}
+    twice = {source for source, times in Counter(map(plain, cells)).items() if times > 1}  # where ids are lost
+    return {source for source in map(plain, lessons.values()) if source in there | twice and FUNCTION.search(source)}
 
 
 def is_the_students(cell):

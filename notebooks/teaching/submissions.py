@@ -33,8 +33,8 @@ from vae_lib.storage.files import replacing
 
 PLATFORMS = {  # the names of folders and files; number: what tells apart people of one name
     "Moodle": r"(?P<name>.+?)(_(?P<number>\d+))?_assignsubmission_[a-z]+(_.*)?",
-    "Canvas quiz": r"(?P<name>[\w-]*\d)_question_\d+_\d+_.+",
-    "Canvas": r"(LATE_)?(?P<name>(\w|[^\x00-\x7f])+?)_(LATE_)?(?P<number>\d{3,}|(?<=anon_)[^_]+)_"
+    "Canvas quiz": r"(?P<name>\D*\d+)_question_\d+_\d+_.+",
+    "Canvas": r"(LATE_)?(?P<name>[\w\x80-\U0010ffff]+?)_(LATE_)?(?P<number>\d{3,}|(?<=anon_)[^_]+)_"
     r"(\d{4,}_.+|(text|link)\.html)",
     "Blackboard": r"(?P<number>.+)_(?P<name>[^_]+)_attempt_(?P<time>\d{4}(-\d\d){5})(_.+|\.txt)?",
     "Brightspace": r"\d+-\d+ ?- (?P<name>.+?) - (?P<time>\w{3} \d{1,2}, \d{4} \d{3,4} [AP]M)( - .+)?",
@@ -49,7 +49,7 @@ ASIDE = re.compile(  # what platforms and systems put there
     r"\..*|__MACOSX|__pycache__|Thumbs\.db|desktop\.ini|index\.html|grades\.(csv|xlsx?)|submission_metadata\.yml"
     r"|(.+\)_)?(Feedback Attachment\(s\).*|timestamp\.txt|comments\.txt|feedbackText\.html)|.+_attempt_[\d-]+\.txt"
 )
-ENDING = re.compile(r"(\.(ipynb|json|txt|html?|py|zip))+$", re.IGNORECASE)
+ENDING = re.compile(r"^(\.\w+)+$|(\.(ipynb|nbconvert|json|txt|html?|py|pdf|md|docx?|zip))+$", re.IGNORECASE)
 ARCHIVE = re.compile(r"\.(zip|rar|7z|tgz|tar|(tar\.)?(gz|bz2|xz))$", re.IGNORECASE)
 NAMES = {stem: re.compile("[ _-]*".join(stem.split("_")), re.IGNORECASE) for stem in STEMS}
 MOST_FILES, MOST_BYTES, DEEPEST = 100_000, 2 * 2**30, 3  # of a zip file
@@ -88,7 +88,7 @@ def walk(folder, path=()):
     for item in sorted(folder.iterdir()):
         below = (*path, item.name)
         if ASIDE.fullmatch(item.name):
-            yield Entry(below, path, "aside", read=item.read_bytes)
+            yield Entry(below, path, "aside", read=None if item.is_symlink() else item.read_bytes)
         elif item.is_symlink() or not (item.is_dir() or item.is_file()):
             yield Entry(below, path, "a link" if item.is_symlink() else "no file")
         elif item.is_dir():
@@ -180,32 +180,51 @@ def platform_of(name):
 
 
 def by_gradescope(entries):
-    """Say whose an entry is, if Gradescope's list does: its folders are numbers, other ones in each assignment."""
+    """Say whose an entry is, if Gradescope's list does: its folders are numbers, other ones in each assignment.
+
+    A list in what somebody handed in says nothing: it lies below another one, or not all notebooks lie beside it.
+    """
+    lists = {entry.path[:-1]: entry for entry in entries if entry.path[-1] == "submission_metadata.yml"}
+    lists = {path: entry for path, entry in lists.items() if not lists.keys() & {path[:n] for n in range(len(path))}}
+    if any(entry.notebook and not lists.keys() & above([entry]) for entry in entries):
+        return
     people = {}
-    for entry in entries:
-        if entry.path[-1] == "submission_metadata.yml":
-            with suppress(Exception):  # of anything else that is called so
-                for name, about in yaml.load(entry.read(), Loader=yaml.CSafeLoader).items():
-                    group = [person.get(":email") or person[":name"] for person in about[":submitters"]]
-                    people[*entry.path[:-1], name] = ", ".join(sorted(group))
+    for path, entry in lists.items():
+        with suppress(Exception):  # of anything else that is called so
+            people |= {(*path, name): who for name, who in submitters(entry.read()).items()}
     for entry in entries:
         for depth in range(len(entry.path)):
             if entry.path[: depth + 1] in people:
                 entry.platform, entry.student = "Gradescope", people[entry.path[: depth + 1]]
 
 
+def submitters(text):
+    """{folder: who handed it in} of Gradescope's list: e-mail addresses, or names; the folder if neither tells."""
+    people = {}
+    for folder, about in yaml.load(text, Loader=yaml.CSafeLoader).items():
+        with suppress(Exception):
+            group = [(person.get(":email") or "").lower() or str(person[":name"]) for person in about[":submitters"]]
+            people[folder] = ", ".join(sorted(group))
+    count = Counter(people.values())
+    return {folder: who for folder, who in people.items() if count[who] == 1 and 0 < len(who.encode()) < 150}
+
+
 def by_platforms(entries):
     """Say whose an entry is, if a platform's name does."""
-    said, numbers, together = {}, defaultdict(set), defaultdict(set)
+    said, numbers, in_folder, together = {}, defaultdict(set), defaultdict(set), defaultdict(set)
     for entry in entries:
         names = (*entry.folders, entry.path[-1])
         depth = next((depth for depth, name in enumerate(names, 1) if platform_of(name)), 0)
         if depth and not entry.student:
             entry.platform, said[entry] = platform_of(names[depth - 1])
-            numbers[entry.path[: depth - 1], said[entry]["name"], entry.notebook].add(said[entry].get("number"))
-            together[entry.path[: depth - 1]].add(said[entry]["name"])
+            folder, name, number = entry.path[: depth - 1], said[entry]["name"], said[entry].get("number")
+            numbers[folder, name, entry.notebook].add(number)
+            together[folder].add(name)
+            if entry.platform == "Moodle":
+                in_folder[folder, name].add(number)
     anonymous = {"Participant"} | {name for names in together.values() if len(names) == 1 for name in names}
     shared = {name for (_, name, stem), of_one_name in numbers.items() if stem and len(of_one_name) > 1}
+    shared |= {name for (_, name), of_one_name in in_folder.items() if " " not in name and len(of_one_name) > 1}
     for entry, parts in said.items():
         entry.student, number = parts["name"], parts.get("number")
         is_hidden = entry.platform == "Moodle" and " " not in entry.student and entry.student in anonymous
@@ -218,9 +237,12 @@ def by_platforms(entries):
 
 def order(entry):
     """The last in this order counts."""
-    is_elsewhere = bool({split(part)[0] for part in entry.folders} - {None, entry.notebook})
-    place = re.split(r"(\d+)", ENDING.sub("", str(entry)))
-    return not is_elsewhere, entry.time, [int(part) if part.isdecimal() else part for part in place], entry.path
+    folders = [part for part in entry.folders if not ARCHIVE.search(part)]  # one is often called as a part of it
+    spoken_of = [{stem for stem in STEMS if NAMES[stem].search(part)} for part in folders]
+    is_elsewhere = any(stems and entry.notebook not in stems for stems in spoken_of)
+    is_older = bool(words(entry.path[-1]) & {"old", "draft", "copy", "kopie"})
+    place = re.sub(r"\d+", lambda number: number[0].zfill(20), ENDING.sub("", str(entry)))
+    return not is_elsewhere, entry.time, not is_older, place, entry.path
 
 
 def above(entries):

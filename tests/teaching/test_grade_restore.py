@@ -10,6 +10,7 @@ pytest.importorskip("nbgrader", reason="needs pip install -e .[grading]")
 from teaching.restore import mark, restore
 
 STUB = 'def {}(x):\n    """x -> number"""\n    raise NotImplementedError("your answer goes here")'
+HELPER = "def helper(x):\n    return x"
 ANSWER = "def {}(x):\n    return 1"
 
 
@@ -35,6 +36,7 @@ def master():
         blank = new_markdown_cell("*Your answer goes here.*")
         cells.append(given(blank, name, solution=True, grade=True, points=10))
         cells.append(new_markdown_cell(f"The lesson goes on after {name}."))
+    cells.append(new_code_cell(HELPER, id="lesson-helper"))
     return new_notebook(cells=cells)
 
 
@@ -101,7 +103,7 @@ def test_lost_marks_are_found_again(hand_in, ids):
 
     notebook, notes = hand_in(lose)
     assert_solved(notebook)
-    assert len(notebook.cells) == 15 + 2 * (not ids)  # a test without mark and id is one comment: put back
+    assert len(notebook.cells) == 16 + 2 * (not ids)  # a test without mark and id is one comment: put back
     assert notes == ["4 answer cells had lost nbgrader's marks; found by id or name, nothing to do"]
 
 
@@ -260,17 +262,28 @@ def test_a_copy_of_a_lessons_cell_runs(hand_in, ids):
 
     def change(cells, by_name):
         solve(cells, by_name)
-        copied = new_code_cell(cells[1].source)
+        cells[1:1] = [new_code_cell(HELPER), new_code_cell("lesson = 'first'"), new_code_cell("import math")]
         if ids == "lesson changed":
-            cells[1].source = "lesson = 'what I tried'"
-        cells.insert(2, copied)
+            cells[-1].source = "print('what I tried')"
         if ids == "lost":
             for cell in cells:
                 del cell["id"]
 
     notebook, _ = hand_in(change)
-    assert running(notebook).count("lesson = 'first'") == 1
-    assert "skip-execution" in notebook.cells[1].metadata.tags and "lesson = 'second'" not in running(notebook)
+    assert running(notebook)[1] == HELPER  # where the lesson's cell is not known from its copy, both run
+    assert running(notebook).count(HELPER) == 1 + (ids == "lost") and "lesson = 'first'" not in running(notebook)
+    assert "print('what I tried')" not in running(notebook)
+
+
+def test_a_lesson_without_copies_is_skipped(hand_in):
+    for ids in ("kept", "lost"):
+
+        def change(cells, by_name, ids=ids):
+            solve(cells, by_name)
+            for cell in cells if ids == "lost" else []:
+                del cell["id"]
+
+        assert HELPER not in running(hand_in(change)[0])
 
 
 def test_the_master_decides_what_runs(hand_in):

@@ -184,6 +184,9 @@ LAYOUTS = {
             "HW1/李娜_12346_assignsubmission_file/01_theory.ipynb",
             "HW2/王小明_77777_assignsubmission_file/02_latent_dimension.ipynb",
             "HW2/李娜_77778_assignsubmission_file/02_latent_dimension.ipynb",
+            "HW2/Jane Doe_77779_assignsubmission_file/02_latent_dimension.ipynb",
+            "HW2/Teilnehmer_5_assignsubmission_file/05_faces.ipynb",
+            "HW2/Teilnehmer_6_assignsubmission_file/06_latent_arithmetic.ipynb",
             "HW3/Teilnehmerin_3_assignsubmission_file/03_fc_vs_conv.ipynb",
             "HW3/Teilnehmerin_4_assignsubmission_file/04_interpolation.ipynb",
         ),
@@ -191,6 +194,9 @@ LAYOUTS = {
         | {"李娜 01": "HW1/李娜_12346_assignsubmission_file/01_theory.ipynb"}
         | {"王小明 02": "HW2/王小明_77777_assignsubmission_file/02_latent_dimension.ipynb"}
         | {"李娜 02": "HW2/李娜_77778_assignsubmission_file/02_latent_dimension.ipynb"}
+        | {"Jane Doe 02": "HW2/Jane Doe_77779_assignsubmission_file/02_latent_dimension.ipynb"}
+        | {"Teilnehmer_5 05": "HW2/Teilnehmer_5_assignsubmission_file/05_faces.ipynb"}
+        | {"Teilnehmer_6 06": "HW2/Teilnehmer_6_assignsubmission_file/06_latent_arithmetic.ipynb"}
         | {"Teilnehmerin_3 03": "HW3/Teilnehmerin_3_assignsubmission_file/03_fc_vs_conv.ipynb"}
         | {"Teilnehmerin_4 04": "HW3/Teilnehmerin_4_assignsubmission_file/04_interpolation.ipynb"},
     ),
@@ -450,15 +456,65 @@ def test_the_newest_in_a_zip_file_counts(collect):
     assert collect({"all.zip": hand_in})[0] == {"ada 01": "new", "bob 01": "bob"}
 
 
+def test_a_list_as_gradescopes_in_what_somebody_handed_in_says_nothing(collect):
+    evil = {"submission_metadata.yml": GRADESCOPE.format(1, 2).replace("jane@u.edu", "bob"), "submission_1.zip": {}}
+    evil |= {"submission_1/01_theory.ipynb": "evil"}
+    found, _ = collect({"ada.zip": evil, "bob/01_theory.ipynb": "bob"})
+    assert found == {"ada 01": "evil", "bob 01": "bob"}
+    laid = {"e/submission_metadata.yml": GRADESCOPE.format(1, 2), "e/submission_1/01_theory.ipynb": "jane"}
+    evil["submission_metadata.yml"] = evil["submission_metadata.yml"].replace("bob", "jane@u.edu")
+    found, _ = collect(laid | {"e/submission_2/hw.zip": evil})
+    assert found == {"jane@u.edu 01": "jane", "Rick Roe_ kim@u.edu 01": "evil"}
+
+
+def test_people_whom_gradescopes_list_does_not_tell_apart_keep_its_numbers(collect):
+    names = ["Wei Wang", "Wei Wang", "12", "x" * 200, "Zo\u00eb"]
+    about = "submission_{}:\n  :submitters:\n  - :name: {}\n"
+    text = "".join(about.format(i, name) for i, name in enumerate(names)) + "submission_5:\n"
+    found, _ = collect(
+        {"e/submission_metadata.yml": text} | files(*(f"e/submission_{i}/{ONE}.ipynb" for i in range(6)))
+    )
+    assert set(found) == {
+        "submission_0 01",
+        "submission_1 01",
+        "12 01",
+        "submission_3 01",
+        "Zo\u00eb 01",
+        "submission_5 01",
+    }
+
+
 def test_of_equal_times_the_highest_number_counts(submissions, tmp_path):
     """Moodle gives all files the time of the download."""
-    for name in ("ada/01_theory (2)", "ada/01_theory (10)", "bob/01_theory (1)", "bob/01_theory"):
+    names = ("ada/01_theory (2)", "ada/01_theory (10)", "bob/01_theory (1)", "bob/01_theory")
+    for name in (*names, "eve/01_theory", "eve/01_theory-old"):
         file = tmp_path / "all" / f"{name}.ipynb"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(name)
         os.utime(file, (1e9, 1e9))
     found, _ = submissions.collect(tmp_path / "all", tmp_path / "course")
-    assert [file.read_text() for file in found.values()] == ["ada/01_theory (10)", "bob/01_theory (1)"]
+    newest = ["ada/01_theory (10)", "bob/01_theory (1)", "eve/01_theory"]
+    assert [file.read_text() for file in found.values()] == newest
+
+
+@pytest.mark.parametrize("name", ["变" * 60, "1" * 5000, "Вариационный_автокодировщик_отчёт_по_первой_теме"])
+def test_long_names_cost_no_time(collect, name):
+    found, _ = collect({"ada.zip": {f"{name}.ipynb": None, "01_theory.ipynb": "ada"}, "bob/01_theory.ipynb": "bob"})
+    assert found == {"ada 01": "ada", "bob 01": "bob"}
+
+
+def test_endings_are_no_names(collect):
+    laid = files("ada/01_theory.nbconvert.ipynb", "ada/02_latent_dimension.corrected.ipynb", "bob/01_theory.ipynb")
+    found, _ = collect(laid | files("bob/01_theory.pdf", "01_theory.pdf"))
+    assert set(found) == {"ada 01", "ada 02", "bob 01"}
+
+
+def test_a_zip_file_called_as_one_of_its_notebooks_is_not_only_for_that(collect):
+    late = {"01_theory.ipynb": "new", "02_latent_dimension.ipynb": "new"}
+    found, _ = collect(
+        {"ada/02_latent_dimension.ipynb": "old", "ada/01_theory.zip": late, "bob/01_theory.ipynb": "bob"}
+    )
+    assert found == {"ada 01": "new", "ada 02": "new", "bob 01": "bob"}
 
 
 def flagged(archive, offset, value):
