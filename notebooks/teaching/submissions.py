@@ -7,7 +7,7 @@
 3. The students' folders lie at one level, the highest of those with the fewest notebooks in doubt. In doubt is what
    lies above, and a folder with the same notebook in two places, or three times in one: it may be of several people.
 4. A folder in doubt is named and not graded. Of several files of one student the newest counts; the others are named.
-   One in a folder that is called as another notebook counts last: who hands in all has not changed all.
+   One in GitHub Classroom's folder of another notebook counts last: all come with each, with the time of the clone.
 """
 
 import json
@@ -33,12 +33,12 @@ from vae_lib.storage.files import replacing
 
 PLATFORMS = {  # the names of folders and files; number: what tells apart people of one name
     "Moodle": r"(?P<name>.+?)(_(?P<number>\d+))?_assignsubmission_[a-z]+(_.*)?",
-    "Canvas quiz": r"(?P<name>\D*\d+)_question_\d+_\d+_.+",
-    "Canvas": r"(LATE_)?(?P<name>[\w\x80-\U0010ffff]+?)_(LATE_)?(?P<number>\d{3,}|(?<=anon_)[^_]+)_"
+    "Canvas quiz": r"(?P<name>[\w-]*\d)_question_\d{3,}_\d{3,}_.+",
+    "Canvas": r"(LATE_)?(?P<name>[\w\xc0-\u1fff\u2070-\U0010ffff]+?)_(LATE_)?(?P<number>\d{3,}|(?<=anon_)[^_]+)_"
     r"(\d{4,}_.+|(text|link)\.html)",
     "Blackboard": r"(?P<number>.+)_(?P<name>[^_]+)_attempt_(?P<time>\d{4}(-\d\d){5})(_.+|\.txt)?",
     "Brightspace": r"\d+-\d+ ?- (?P<name>.+?) - (?P<time>\w{3} \d{1,2}, \d{4} \d{3,4} [AP]M)( - .+)?",
-    "Sakai": r"(?P<name>[^,]+,( .*?\S)?\([^()\s]+\))(_.+)?",
+    "Sakai": r"(?P<name>[^,]+,( .*?\S)?\((?!\d\d?\))[^()\s]+\))(_(Submission |submissionText).*)?",
 }
 TIMES = {"Blackboard": "%Y-%m-%d-%H-%M-%S", "Brightspace": "%b %d, %Y %I%M %p"}
 NOBODY = {"late", "ontime", "old", "new", "final", "draft", "copy", "kopie", "notebook", "notebooks", "attachments"}
@@ -49,7 +49,11 @@ ASIDE = re.compile(  # what platforms and systems put there
     r"\..*|__MACOSX|__pycache__|Thumbs\.db|desktop\.ini|index\.html|grades\.(csv|xlsx?)|submission_metadata\.yml"
     r"|(.+\)_)?(Feedback Attachment\(s\).*|timestamp\.txt|comments\.txt|feedbackText\.html)|.+_attempt_[\d-]+\.txt"
 )
-ENDING = re.compile(r"^(\.\w+)+$|(\.(ipynb|nbconvert|json|txt|html?|py|pdf|md|docx?|zip))+$", re.IGNORECASE)
+ENDING = re.compile(  # of a file, or after a name: "01_theory (1).corrected.ipynb", "01_theory - Jane Doe.v2.ipynb"
+    r"^([ _-]*\(?v?\d\d?\)?)?(\.\w+)+$"
+    r"|(\.(ipynb|nbconvert|json|txt|html?|py|pdf|md|docx?|zip|v\d\d?|old|new|final|draft|copy|late|corrected))+$",
+    re.IGNORECASE,
+)
 ARCHIVE = re.compile(r"\.(zip|rar|7z|tgz|tar|(tar\.)?(gz|bz2|xz))$", re.IGNORECASE)
 NAMES = {stem: re.compile("[ _-]*".join(stem.split("_")), re.IGNORECASE) for stem in STEMS}
 MOST_FILES, MOST_BYTES, DEEPEST = 100_000, 2 * 2**30, 3  # of a zip file
@@ -182,16 +186,18 @@ def platform_of(name):
 def by_gradescope(entries):
     """Say whose an entry is, if Gradescope's list does: its folders are numbers, other ones in each assignment.
 
-    A list in what somebody handed in says nothing: it lies below another one, or not all notebooks lie beside it.
+    A list in what somebody handed in says nothing: it lies in a folder of another, or not all notebooks lie beside it.
     """
-    lists = {entry.path[:-1]: entry for entry in entries if entry.path[-1] == "submission_metadata.yml"}
-    lists = {path: entry for path, entry in lists.items() if not lists.keys() & {path[:n] for n in range(len(path))}}
-    if any(entry.notebook and not lists.keys() & above([entry]) for entry in entries):
-        return
-    people = {}
-    for path, entry in lists.items():
+    lists = [entry for entry in entries if entry.path[-1] == "submission_metadata.yml"]
+    people, exports = {}, set()
+    for entry in sorted(lists, key=lambda entry: len(entry.path)):
         with suppress(Exception):  # of anything else that is called so
-            people |= {(*path, name): who for name, who in submitters(entry.read()).items()}
+            if not people.keys() & above([entry]):
+                people |= {(*entry.path[:-1], name): who for name, who in submitters(entry.read()).items()}
+                exports.add(entry.path[:-1])
+    if people and (other := next((each for each in entries if each.notebook and not exports & above([each])), None)):
+        print(f"{lists[0]} is not used, since {other} is not in its folder")
+        return
     for entry in entries:
         for depth in range(len(entry.path)):
             if entry.path[: depth + 1] in people:
@@ -199,14 +205,15 @@ def by_gradescope(entries):
 
 
 def submitters(text):
-    """{folder: who handed it in} of Gradescope's list: e-mail addresses, or names; the folder if neither tells."""
+    """{folder: who handed it in} of Gradescope's list, by e-mail addresses or names, where these tell people apart."""
     people = {}
-    for folder, about in yaml.load(text, Loader=yaml.CSafeLoader).items():
+    for folder, about in yaml.load(text, Loader=yaml.CBaseLoader).items():  # nothing but texts
         with suppress(Exception):
-            group = [(person.get(":email") or "").lower() or str(person[":name"]) for person in about[":submitters"]]
-            people[folder] = ", ".join(sorted(group))
-    count = Counter(people.values())
-    return {folder: who for folder, who in people.items() if count[who] == 1 and 0 < len(who.encode()) < 150}
+            group = [person.get(":email", "").lower() or person[":name"] for person in about[":submitters"]]
+            people[folder] = ", ".join(sorted(group)) * all(group)
+    same = Counter(re.sub(r"\W", "_", who).casefold() for who in people.values())
+    count = {folder: same[re.sub(r"\W", "_", who).casefold()] for folder, who in people.items()}
+    return {folder: who for folder, who in people.items() if count[folder] == 1 and 0 < len(who.encode()) < 150}
 
 
 def by_platforms(entries):
@@ -237,11 +244,10 @@ def by_platforms(entries):
 
 def order(entry):
     """The last in this order counts."""
-    folders = [part for part in entry.folders if not ARCHIVE.search(part)]  # one is often called as a part of it
-    spoken_of = [{stem for stem in STEMS if NAMES[stem].search(part)} for part in folders]
-    is_elsewhere = any(stems and entry.notebook not in stems for stems in spoken_of)
-    is_older = bool(words(entry.path[-1]) & {"old", "draft", "copy", "kopie"})
-    place = re.sub(r"\d+", lambda number: number[0].zfill(20), ENDING.sub("", str(entry)))
+    of_assignment = {split(part)[0] for part in entry.folders if part.endswith("-submissions")}  # GitHub Classroom
+    is_elsewhere = bool(of_assignment - {None, entry.notebook})
+    is_older = bool(words(COPY_OF.sub("", entry.path[-1])) & {"old", "draft", "copy", "kopie"})
+    place = re.sub(r"\d+", lambda number: number[0].zfill(20), str(entry).removesuffix(".ipynb"))
     return not is_elsewhere, entry.time, not is_older, place, entry.path
 
 

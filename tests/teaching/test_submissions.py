@@ -467,8 +467,16 @@ def test_a_list_as_gradescopes_in_what_somebody_handed_in_says_nothing(collect):
     assert found == {"jane@u.edu 01": "jane", "Rick Roe_ kim@u.edu 01": "evil"}
 
 
+def test_a_list_that_is_not_used_is_told(collect, capsys):
+    laid = {"e/submission_metadata.yml": GRADESCOPE.format(1, 2), "e/submission_1/01_theory.ipynb": "jane"}
+    inner = {"submission_metadata.yml": GRADESCOPE.format(3, 4), "submission_3/02_latent_dimension.ipynb": "jane"}
+    assert set(collect(laid | {"e/HW2.zip": inner})[0]) == {"jane@u.edu 01", "jane@u.edu 02"}
+    collect(laid | {"solution/01_theory.ipynb": None})
+    assert "e/submission_metadata.yml is not used, since solution/01_theory.ipynb" in capsys.readouterr().out
+
+
 def test_people_whom_gradescopes_list_does_not_tell_apart_keep_its_numbers(collect):
-    names = ["Wei Wang", "Wei Wang", "12", "x" * 200, "Zo\u00eb"]
+    names = ["Wei Wang", "wei wang", "12", "x" * 200, "Zo\u00eb"]
     about = "submission_{}:\n  :submitters:\n  - :name: {}\n"
     text = "".join(about.format(i, name) for i, name in enumerate(names)) + "submission_5:\n"
     found, _ = collect(
@@ -487,13 +495,13 @@ def test_people_whom_gradescopes_list_does_not_tell_apart_keep_its_numbers(colle
 def test_of_equal_times_the_highest_number_counts(submissions, tmp_path):
     """Moodle gives all files the time of the download."""
     names = ("ada/01_theory (2)", "ada/01_theory (10)", "bob/01_theory (1)", "bob/01_theory")
-    for name in (*names, "eve/01_theory", "eve/01_theory-old"):
+    for name in (*names, "eve/01_theory", "eve/01_theory-old", "kim/01_theory", "kim/Copy of 01_theory"):
         file = tmp_path / "all" / f"{name}.ipynb"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(name)
         os.utime(file, (1e9, 1e9))
     found, _ = submissions.collect(tmp_path / "all", tmp_path / "course")
-    newest = ["ada/01_theory (10)", "bob/01_theory (1)", "eve/01_theory"]
+    newest = ["ada/01_theory (10)", "bob/01_theory (1)", "eve/01_theory", "kim/Copy of 01_theory"]
     assert [file.read_text() for file in found.values()] == newest
 
 
@@ -504,17 +512,32 @@ def test_long_names_cost_no_time(collect, name):
 
 
 def test_endings_are_no_names(collect):
-    laid = files("ada/01_theory.nbconvert.ipynb", "ada/02_latent_dimension.corrected.ipynb", "bob/01_theory.ipynb")
+    laid = files("ada/01_theory.nbconvert.ipynb", "ada/02_latent_dimension (1).corrected.ipynb", "bob/01_theory.ipynb")
     found, _ = collect(laid | files("bob/01_theory.pdf", "01_theory.pdf"))
     assert set(found) == {"ada 01", "ada 02", "bob 01"}
+    found, _ = collect(files("01_theory - Jane Doe.ipynb", "01_theory - Jane Doe.v2.ipynb", "01_theory - J.Roe.ipynb"))
+    assert found == {"Jane Doe 01": "01_theory - Jane Doe.v2.ipynb", "J.Roe 01": "01_theory - J.Roe.ipynb"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hw1_question_1_2_01_theory.ipynb",
+        "Theory,(1)/01_theory.ipynb",
+        "notes, part(a)_01_theory.ipynb",
+        "my–hw_123_4567_x/01_theory.ipynb",
+    ],
+)
+def test_two_who_call_their_work_alike_stay_two(collect, name):
+    laid = files(f"ada/{name}", f"bob/{name}")
+    assert {key.partition(" ")[0] for key in collect(laid)[0]} == {"ada", "bob"}
 
 
 def test_a_zip_file_called_as_one_of_its_notebooks_is_not_only_for_that(collect):
-    late = {"01_theory.ipynb": "new", "02_latent_dimension.ipynb": "new"}
-    found, _ = collect(
-        {"ada/02_latent_dimension.ipynb": "old", "ada/01_theory.zip": late, "bob/01_theory.ipynb": "bob"}
-    )
-    assert found == {"ada 01": "new", "ada 02": "new", "bob 01": "bob"}
+    for inner in ("", "01_theory/"):
+        late = {f"{inner}01_theory.ipynb": "new", f"{inner}02_latent_dimension.ipynb": "new"}
+        laid = {"ada/02_latent_dimension.ipynb": "old", "ada/01_theory.zip": late, "bob/01_theory.ipynb": "bob"}
+        assert collect(laid)[0] == {"ada 01": "new", "ada 02": "new", "bob 01": "bob"}
 
 
 def flagged(archive, offset, value):
