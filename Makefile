@@ -27,8 +27,12 @@ help:
 	@echo "make formgrader      open the form in which written answers are read and marked"
 	@echo "make clean           remove .venv, build/ and caches; data, weights and course/ stay"
 
+# .grading: with what instructors need on top (notebooks/README.md), and the extras, which are tested, too.
+.venv/.ready: EXTRAS =
+.venv/.grading: EXTRAS = -e .[grading,photos,parquet]
+
 # The first Python of the list that the pinned packages have wheels for.
-.venv/.ready: requirements.txt pyproject.toml setup.py
+.venv/.ready .venv/.grading: requirements.txt pyproject.toml setup.py
 	@for python in $(PYTHON); do \
 	  if $$python -c '$(CHECK)' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
@@ -39,9 +43,9 @@ help:
 	echo "Setting up .venv with $$found: a minute or two, 5.5 GB on Linux."; \
 	$$found -m venv .venv
 	$(PIP) --upgrade pip
-	$(PIP) --no-compile -r requirements.txt
+	$(PIP) --no-compile -r requirements.txt $(EXTRAS)
 	@.venv/bin/python -m compileall -q -j 0 -x /tests/ .venv/lib >/dev/null || true  # on all cores; pip takes one
-	@touch $@
+	@touch .venv/.ready $@
 
 # Two at a time, each with half of the cores; the last line is the path of an index page.
 notebooks: .venv/.ready
@@ -53,11 +57,6 @@ notebooks: .venv/.ready
 	   then rm "$$log"; echo "done: $$0, $$(($$(date +%s) - start)) s"; \
 	   else cat "$$log"; echo "FAILED: $$0, see its error above"; exit 1; fi' || failed=1; \
 	.venv/bin/python notebooks/teaching/pages.py build build && exit $$failed
-
-# What instructors need on top (notebooks/README.md), and the extras, which are tested, too.
-.venv/.grading: .venv/.ready
-	$(PIP) -e .[grading,photos,parquet]
-	@touch $@
 
 test: .venv/.grading
 	.venv/bin/ruff check .
