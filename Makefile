@@ -1,5 +1,6 @@
 # The commands of the lab. Windows, or no make: README.md has the same in plain pip form.
-# Containers often forbid it; then each of the forty Pythons of the tests compiles all modules again.
+
+# Python keeps what it compiles, also in containers that forbid it, where each of the tests' forty Pythons did it anew.
 export PYTHONDONTWRITEBYTECODE =
 PIP = .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check
 PYTHON ?= python3 python3.12 python3.11 python

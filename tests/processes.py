@@ -1,8 +1,14 @@
 """Processes of their own that start at once: they are forked from a server that has imported the library."""
 
+import signal
 from multiprocessing import get_all_start_methods, get_context
 
 METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+
+
+def heed_ctrl_c():
+    """To be called in a new process: it heeds Ctrl-C, also where the tests run behind a shell's &."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def forked():

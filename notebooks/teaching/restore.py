@@ -13,7 +13,6 @@ from nbformat import from_dict
 from nbformat.v4 import new_code_cell
 from nbgrader import utils
 
-FUNCTION = re.compile(r"^(async )?def |^class ", re.MULTILINE)
 TOP_LEVEL = re.compile(r"^(?:def|class|async def)\s+(\w+)|^(\w+)\s*=(?!=)", re.MULTILINE)
 SEE_ABOVE = "# The cell above holds this answer, too."
 NO_CODE = (SyntaxError, ValueError, RecursionError, MemoryError)
@@ -66,7 +65,8 @@ def copied(cells, lessons):
     """Sources of a lesson's functions that a submission has once more, in cells of its own: an answer may need them."""
     there = {plain(lessons[cell.id]) for cell in cells if cell.get("id") in lessons}
     twice = {source for source, times in Counter(map(plain, cells)).items() if times > 1}  # where ids are lost
-    return {source for source in map(plain, lessons.values()) if source in there | twice and FUNCTION.search(source)}
+    sources = (there | twice) & set(map(plain, lessons.values()))
+    return {source for source in sources if any(function for function, _ in TOP_LEVEL.findall(source))}
 
 
 def is_the_students(cell):

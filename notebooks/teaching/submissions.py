@@ -41,8 +41,8 @@ PLATFORMS = {  # the names of folders and files; number: what tells apart people
     "Sakai": r"(?P<name>[^,]+,( .*?\S)?\((?!\d\d?\))[^()\s]+\))(_(Submission |submissionText).*)?",
 }
 TIMES = {"Blackboard": "%Y-%m-%d-%H-%M-%S", "Brightspace": "%b %d, %Y %I%M %p"}
-NOBODY = {"late", "ontime", "old", "new", "final", "draft", "copy", "kopie", "notebook", "notebooks", "attachments"}
-NOBODY |= {"submission", "submissions"}
+OLDER = {"old", "draft", "copy", "kopie"}
+NOBODY = {"late", "ontime", "new", "final", "notebook", "notebooks", "attachments", "submission", "submissions"} | OLDER
 VERSION = re.compile(r"(version\w?|versión|バージョン)[ _]*\d+ *", re.IGNORECASE)  # Microsoft Teams
 COPY_OF = re.compile("(copy of|kopie von|copie de|copia de) ", re.IGNORECASE)
 ASIDE = re.compile(  # what platforms and systems put there
@@ -211,14 +211,14 @@ def submitters(text):
         with suppress(Exception):
             group = [person.get(":email", "").lower() or person[":name"] for person in about[":submitters"]]
             people[folder] = ", ".join(sorted(group)) * all(group)
-    same = Counter(re.sub(r"\W", "_", who).casefold() for who in people.values())
-    count = {folder: same[re.sub(r"\W", "_", who).casefold()] for folder, who in people.items()}
-    return {folder: who for folder, who in people.items() if count[folder] == 1 and 0 < len(who.encode()) < 150}
+    alike = {folder: re.sub(r"\W", "_", who).casefold() for folder, who in people.items()}
+    times = Counter(alike.values())
+    return {folder: who for folder, who in people.items() if times[alike[folder]] == 1 and 0 < len(who.encode()) < 150}
 
 
 def by_platforms(entries):
     """Say whose an entry is, if a platform's name does."""
-    said, numbers, in_folder, together = {}, defaultdict(set), defaultdict(set), defaultdict(set)
+    said, numbers, in_folder = {}, defaultdict(set), defaultdict(set)
     for entry in entries:
         names = (*entry.folders, entry.path[-1])
         depth = next((depth for depth, name in enumerate(names, 1) if platform_of(name)), 0)
@@ -226,10 +226,10 @@ def by_platforms(entries):
             entry.platform, said[entry] = platform_of(names[depth - 1])
             folder, name, number = entry.path[: depth - 1], said[entry]["name"], said[entry].get("number")
             numbers[folder, name, entry.notebook].add(number)
-            together[folder].add(name)
             if entry.platform == "Moodle":
                 in_folder[folder, name].add(number)
-    anonymous = {"Participant"} | {name for names in together.values() if len(names) == 1 for name in names}
+    names_in = Counter(folder for folder, _ in {(folder, name) for folder, name, _ in numbers})
+    anonymous = {"Participant"} | {name for folder, name, _ in numbers if names_in[folder] == 1}
     shared = {name for (_, name, stem), of_one_name in numbers.items() if stem and len(of_one_name) > 1}
     shared |= {name for (_, name), of_one_name in in_folder.items() if " " not in name and len(of_one_name) > 1}
     for entry, parts in said.items():
@@ -246,7 +246,7 @@ def order(entry):
     """The last in this order counts."""
     of_assignment = {split(part)[0] for part in entry.folders if part.endswith("-submissions")}  # GitHub Classroom
     is_elsewhere = bool(of_assignment - {None, entry.notebook})
-    is_older = bool(words(COPY_OF.sub("", entry.path[-1])) & {"old", "draft", "copy", "kopie"})
+    is_older = bool(words(COPY_OF.sub("", entry.path[-1])) & OLDER)
     place = re.sub(r"\d+", lambda number: number[0].zfill(20), str(entry).removesuffix(".ipynb"))
     return not is_elsewhere, entry.time, not is_older, place, entry.path
 

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from official_files import files_below, picture, write_celeba, write_cifar10_binary, write_mnist
+from processes import heed_ctrl_c
 from vae_lib import (
     FCVAE,
     Autoencoder,
@@ -807,8 +808,7 @@ def test_train_refuses_before_it_loads_anything(here, capsys, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_keeps_the_finished_epochs(here, capsys):
     command = [*SMALL, "--epochs", "12", "--patience", "12", "--batch-size", "8"]  # the signal comes before the end
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where the tests run behind a shell's &
-    process = start([*command, "--out", "cut.safetensors"], here, preexec_fn=heed)
+    process = start([*command, "--out", "cut.safetensors"], here, preexec_fn=heed_ctrl_c)
     while not (here / "cut.checkpoint").exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from types import SimpleNamespace
 
 import nbformat
 import pytest
 
+from processes import heed_ctrl_c
 from vae_lib import settings
 
 pytest.importorskip("nbgrader", reason="needs pip install -e .[grading]")
@@ -144,8 +144,7 @@ def grades(course, released):
 def interrupt(course):
     """Ctrl-C while the first notebooks are graded: what grade.py says to it."""
     command, environment = start_of(course, "grade.py", course / "submissions")
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where the tests run behind a shell's &
-    options = {"start_new_session": True, "preexec_fn": heed, "stderr": subprocess.PIPE, "text": True}
+    options = {"start_new_session": True, "preexec_fn": heed_ctrl_c, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, **options) as process:
         while process.poll() is None and not list((course / "course" / "logs").glob("*.log")):
             time.sleep(0.05)
