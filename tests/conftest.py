@@ -20,7 +20,8 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """What takes longest comes first, so that no process waits long for another at the end."""
     longest = ("test_exercises.py", "test_grading.py", ".ipynb", "test_benchmarks.py", "test_distributed.py")
-    longest += ("test_cli.py", "test_attributes.py", "test_folders.py", "test_training.py", "test_fuzz.py")
+    longest += ("test_cli.py", "test_attributes.py", "test_folders.py", "test_notebooks.py", "test_download.py")
+    longest += ("test_fuzz.py", "test_numbers.py", "test_photographs.py", "test_interrupts.py", "test_sample.py")
     items.sort(key=lambda item: [not item.path.name.endswith(end) for end in longest])
 
 
