@@ -8,6 +8,7 @@ made anew.
 import ast
 import builtins
 import csv
+import json
 import multiprocessing
 import os
 import shutil
@@ -17,6 +18,7 @@ import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from nbgrader.api import Gradebook, MissingEntry
 from grade_one import NO_PAGE, grade_one
 from installs import asked_for, no_installs
 from preprocessors import is_unread, names
-from release import COURSE, STEMS, heeded, nbgrader, prepare
+from release import COURSE, RULES, STEMS, heeded, nbgrader, prepare
 from restore import NO_CODE, imports, is_the_students, parsed, restore
 from submissions import collect
 from vae_lib.storage.files import replacing
@@ -103,8 +105,8 @@ def grade(student, stem, file):
 
     After a crash it is graded without being run: no points for code, but written answers can still be read and marked.
     """
-    log, installs, noted = (log_of(student, stem, kind) for kind in ("log", "installs", "notes"))
-    for old in (log, installs, noted, page_of(student, stem)):
+    log, installs, noted, changes = (log_of(student, stem, kind) for kind in ("log", "installs", "notes", "changes"))
+    for old in (log, installs, noted, changes, page_of(student, stem)):
         old.unlink(missing_ok=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(COURSE / "received" / student / file.name, file)
@@ -122,6 +124,7 @@ def grade(student, stem, file):
         notes.append(f"not installed: {', '.join(asked)}")
     result = COURSE / "autograded" / student / stem / file.name
     notes += notes_after(nbformat.read(result, as_version=4)) if result.exists() else []
+    notes += json.loads(changes.read_text()) if changes.exists() else []
     noted.write_text("; ".join(notes))  # the last step: without it, the notebook is graded again
     print(f"{student} {stem}: {'; '.join(['graded', *notes])}", flush=True)
 
@@ -179,13 +182,13 @@ def notes_after(notebook):
 
 
 def is_graded(student, stem):
-    """Whether the result is whole, and newer than what was handed in and than the notebook it is compared with."""
+    """Whether the result is whole, and newer than what was handed in, the notebook it is compared with, and RULES."""
     name, noted = f"{stem}.ipynb", log_of(student, stem, "notes")
     result = COURSE / "autograded" / student / stem / name
     if not (result.exists() and noted.exists()) or noted.read_text().startswith(FAILED):
         return False
     received, source = COURSE / "received" / student / name, COURSE / "source" / stem / name
-    inputs = [path.stat().st_mtime for path in (received, source) if path.exists()]
+    inputs = [path.stat().st_mtime for path in (received, source, COURSE / RULES) if path.exists()]
     return min(path.stat().st_mtime for path in (result, noted)) >= max(inputs)
 
 
@@ -199,23 +202,29 @@ def marks_of(gradebook, student, stem):
     return repr(sorted(points) + sorted((comment.name, comment.comment) for comment in notebook.comments))
 
 
-def renew_feedback(work, new):
-    """Write the pages again of what was graded before and has other marks now; note which marks all pages show."""
+def all_marks(keys):
+    """{(student, notebook): its marks}, of those that the gradebook knows."""
     with Gradebook(f"sqlite:///{COURSE / 'gradebook.db'}") as gradebook:  # closed before nbgrader opens it
-        marks = {key: marks_of(gradebook, *key) for key in work}
-    for student, stem in work:
+        return {key: marks for key in keys if (marks := marks_of(gradebook, *key))}
+
+
+def renew_feedback(new):
+    """Write the pages again of all that was graded before, in whatever folder, and has other marks now; note which
+    marks all pages show."""
+    graded = sorted((path.parts[-3], path.stem) for path in (COURSE / "autograded").glob("*/*/*.ipynb"))
+    for (student, stem), marks in all_marks(graded).items():
         noted = log_of(student, stem, "marks")
-        shown = page_of(student, stem).exists() and noted.exists() and noted.read_text() == marks[student, stem]
+        shown = page_of(student, stem).exists() and noted.exists() and noted.read_text() == marks
         if (student, stem) not in new and not shown:
             done = heeded(nbgrader().generate_feedback(stem, student, force=True))
             log_of(student, stem, "page.log").write_text(str(done.get("log")))
-        noted.write_text(marks[student, stem])
+        noted.write_text(marks)
 
 
 def write_csv(file, notes):
     """A row for each student, a column for each exercise. Empty: not handed in; "open": nobody has read it yet.
 
-    notes: {student: what to say of the folder}.
+    notes: {student: what to say of the folder}, of all students.
     """
     with Gradebook(f"sqlite:///{COURSE / 'gradebook.db'}") as gradebook, replacing(file) as temporary:
         cells = {(stem, cell.name): cell for stem in STEMS for cell in gradebook.find_notebook(stem, stem).grade_cells}
@@ -245,6 +254,8 @@ def points(gradebook, student, notes):
         try:
             submission = gradebook.find_submission_notebook(stem, stem, student)
         except MissingEntry:
+            if (COURSE / "received" / student / f"{stem}.ipynb").exists():
+                problems.append(f"{stem}: {UNFINISHED}")
             continue
         problems += [f"{stem}: {text}"] if (text := said_of(student, stem)) else []
         for grade in submission.grades:
@@ -252,7 +263,9 @@ def points(gradebook, student, notes):
             row[stem, grade.name] = "open" if is_open else grade.score
             row["total"] += 0 if is_open else grade.score
             if grade.needs_manual_grade and not is_open:
-                problems.append(f"{stem}: the answer of {grade.name} may have changed since it was marked")
+                problems.append(
+                    f"{stem}: the answer of {grade.name}, or its points, may have changed since it was marked"
+                )
     return row | {"problems": "; ".join(problems)}
 
 
@@ -265,7 +278,7 @@ def at_once(limit=Path("/sys/fs/cgroup/memory.max")):
 
 
 def stop(pool):
-    """After a Ctrl-C: end what runs, note nothing of it, and leave."""
+    """After a Ctrl-C: end what runs, and note nothing of it."""
     for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a second Ctrl-C would leave the rest running
         signal.signal(kind, signal.SIG_IGN)
     STOPPING.set()
@@ -275,7 +288,15 @@ def stop(pool):
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             child.kill()
-    sys.exit("Stopped; what is graded stays, and the same command goes on from here.")
+
+
+def remembered(notes):
+    """Notes on the students of this folder, and of each other student those of the last folder with work of theirs."""
+    file = COURSE / "logs" / "students.json"
+    notes = (json.loads(file.read_text()) if file.exists() else {}) | notes
+    with replacing(file) as temporary:
+        temporary.write_text(json.dumps(notes))
+    return notes
 
 
 def main(folder):
@@ -287,8 +308,10 @@ def main(folder):
         sys.exit(f"{folder} has no notebook of a student; the notebooks are {', '.join(STEMS)}.")
     prepare()
     ENVIRONMENT.update(no_installs(COURSE / "no_installs", ENVIRONMENT))
-    (COURSE / "logs").mkdir(exist_ok=True)
-    new = [(*key, file) for key, file in work.items() if not is_graded(*key)]
+    known = all_marks(work)
+    new = [(*key, file) for key, file in work.items() if not (key in known and is_graded(*key))]
+    write_table = partial(write_csv, COURSE / "grades.csv", remembered(notes))
+    write_table()  # should this run be ended, it tells what is not graded yet
     for kind in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, unless nohup ignores it
         if signal.getsignal(kind) != signal.SIG_IGN:
             signal.signal(kind, signal.default_int_handler)
@@ -298,11 +321,13 @@ def main(folder):
             wait(jobs)
         except KeyboardInterrupt:
             stop(pool)
+            write_table()
+            sys.exit("Stopped; what is graded stays, and the same command goes on from here.")
     for job, (student, stem, _) in jobs.items():
         if job.exception():
             notes[student].append(f"{stem}: {FAILED} ({job.exception()})")
-    renew_feedback(work, {(student, stem) for student, stem, _ in new})
-    write_csv(COURSE / "grades.csv", notes)
+    renew_feedback({(student, stem) for student, stem, _ in new})
+    write_table()
     for student, said in notes.items():
         print(*(f"{student}: {note}" for note in said), sep="\n", end="\n" if said else "")
     print(f"{len(new)} notebooks graded, {len(work) - len(new)} had been before; {len(notes)} students")

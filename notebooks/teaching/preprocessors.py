@@ -92,7 +92,7 @@ class OnlyErrorsCount(NbGraderPreprocessor):
 
 class SavePoints(SaveAutoGrades):
     """nbgrader's step, which has every mark that was given by hand confirmed when a notebook is graded again; here only
-    where the answer, or what its test gives, has changed."""
+    where the answer, or what its test gives, has changed. What else the table should tell is kept in the logs."""
 
     def preprocess(self, notebook, resources):
         which = resources["nbgrader"]
@@ -100,11 +100,15 @@ class SavePoints(SaveAutoGrades):
         file = logs / f"{which['student']} {which['notebook']}.answers"
         before, now = json.loads(file.read_text()) if file.exists() else {}, answers(notebook)
         self.same = {name for name in now if now[name] == before.get(name)}
+        self.other = before.keys() & now.keys() - self.same
+        self.fewer, self.changes = [], []
         saved = super().preprocess(notebook, resources)
+        self.changes += [f"fewer points than before: {', '.join(self.fewer)}"] * bool(self.fewer)
         logs.mkdir(exist_ok=True)
-        new = file.with_suffix(".new")  # by hand, since vae_lib's replacing would load torch in every process
-        new.write_text(json.dumps(now))
-        new.replace(file)
+        for target, what in ((file.with_suffix(".changes"), self.changes), (file, now)):
+            new = target.with_suffix(".new")  # by hand, since vae_lib's replacing would load torch in every process
+            new.write_text(json.dumps(what))
+            new.replace(target)
         return saved
 
     def _add_score(self, cell, resources):
@@ -113,18 +117,29 @@ class SavePoints(SaveAutoGrades):
         holds = grade.manual_score is not None and not grade.needs_manual_grade and grade.name in self.same
         points_before = grade.auto_score
         super()._add_score(cell, resources)
+        if (grade.auto_score or 0) < (points_before or 0):
+            self.fewer.append(f"{grade.name} {points_before:g} -> {grade.auto_score or 0:g}")
         if holds and grade.auto_score == points_before:
             grade.needs_manual_grade = False
             self.gradebook.db.commit()
 
+    def _add_comment(self, cell, resources):
+        super()._add_comment(cell, resources)
+        name = cell.metadata.nbgrader["grade_id"]
+        comment = self.gradebook.find_comment(name, self.notebook_id, self.assignment_id, self.student_id)
+        if comment.manual_comment and name in self.other:
+            self.changes.append(f"your comment on {name} is of an earlier answer")
+
 
 def answers(notebook):
-    """{grade_id: checksum of what its points are for}: a text with its pictures; of a test, all code of the student."""
+    """{grade_id: checksum of what its points or comments are for}: an answer with its pictures; of a test, all code of
+    the student."""
     code, found = [cell.source for cell in notebook.cells if is_the_students(cell)], {}
-    for cell in filter(utils.is_grade, notebook.cells):
-        marks = cell.metadata.nbgrader
-        own = [cell.source, cell.get("attachments")] if utils.is_solution(cell) else code
-        found[marks.grade_id] = hashlib.sha256(json.dumps([own, marks.points]).encode()).hexdigest()
+    for cell in notebook.cells:
+        if utils.is_grade(cell) or utils.is_solution(cell):
+            marks = cell.metadata.nbgrader
+            own = [cell.source, cell.get("attachments")] if utils.is_solution(cell) else code
+            found[marks.grade_id] = hashlib.sha256(json.dumps([own, marks.get("points")]).encode()).hexdigest()
     return found
 
 

@@ -17,6 +17,7 @@ os.environ["PATH"] = (
 )
 RELEASE = REPOSITORY / "build" / "release"
 STEMS = sorted(path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb"))  # each notebook is an assignment
+RULES = "logs/grading.py"  # in the course: what the hidden tests hold answers to, as it was at the last grading
 SHARED = ("vae_lib", "data/README.md", "data/sample", "data/pretrained", "LICENSE")
 SHARED += ("requirements.txt", "pyproject.toml", "setup.py")
 
@@ -27,7 +28,12 @@ def nbgrader():
 
 
 def prepare():
-    """Give nbgrader the current notebooks: their cells in its gradebook, their students' version in course/release/."""
+    """Give nbgrader the current notebooks: their cells in its gradebook, their students' version in course/release/;
+    keep the rules of their tests."""
+    rules, known = REPOSITORY / "vae_lib" / "grading.py", COURSE / RULES
+    if not known.exists() or known.read_bytes() != rules.read_bytes():
+        known.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(rules, known)
     for stem in STEMS:
         current = REPOSITORY / "notebooks" / f"{stem}.ipynb"
         known = COURSE / "source" / stem / current.name

@@ -256,8 +256,11 @@ def above(entries):
     return {entry.path[:depth] for entry in entries for depth in range(len(entry.path))}
 
 
-def by_folders(entries):
-    """Say whose an entry is, by its folders: {student: why nothing of theirs is graded}."""
+def by_folders(entries, students):
+    """Say whose an entry is, by its folders: {student: why nothing of theirs is graded}.
+
+    students: the names of those who have handed in before. A folder called so is theirs, also where it is alone.
+    """
     work, inner = [entry.shelf for entry in entries if entry.notebook], above(entries)
     shelves = [entry.shelf for entry in entries if entry.shelf and entry.path not in inner]
     same = [len(set(names)) == 1 for names in zip(*shelves)] + [False]
@@ -269,7 +272,8 @@ def by_folders(entries):
         doubts = doubtful(entries)
         return sum(entry.student in {None, *doubts} for entry in entries if entry.notebook)
 
-    level = min(range(top, max([top + 1, *map(len, work)])), key=in_doubt)
+    alone = [level for level in range(top) if work and work[0][level] in students]
+    level = min(alone or range(top, max([top + 1, *map(len, work)])), key=in_doubt)
     in_doubt(level)
     holders = {entry.shelf[:depth] for entry in entries if entry.student for depth in range(level + 1)}
     for entry in entries:
@@ -307,7 +311,8 @@ def collect(folder, course):
     by_platforms(entries)
     known = above(entry for entry in entries if entry.student)
     others = [entry for entry in entries if not entry.student and entry.problem != "aside" and entry.path not in known]
-    doubts = by_folders(others) if not known or any(entry.notebook for entry in others) else {}
+    before = {path.name for path in (course / "received").glob("*")}
+    doubts = by_folders(others, before) if not known or any(entry.notebook for entry in others) else {}
     mine, found, notes = defaultdict(list), {}, {}
     for entry in sorted(entries, key=order):
         mine[entry.student].append(entry)

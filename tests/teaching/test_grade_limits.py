@@ -1,5 +1,6 @@
 """What a submission cannot do to the instructor's machine, and what the table says of it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -185,8 +186,7 @@ def test_after_a_ctrl_c_nothing_is_started_and_nothing_noted(grade, monkeypatch,
     monkeypatch.setattr("psutil.Process", lambda: SimpleNamespace(children=lambda recursive: children))
     monkeypatch.setattr(grade, "STOPPING", threading.Event())
     monkeypatch.setattr(grade.signal, "signal", lambda kind, handler: None)
-    with pytest.raises(SystemExit, match="the same command goes on"):
-        grade.stop(ThreadPoolExecutor())
+    grade.stop(ThreadPoolExecutor())
     assert killed
     with pytest.raises(InterruptedError):
         grade.run_limited("ada", "01", tmp_path / "log")
@@ -195,13 +195,14 @@ def test_after_a_ctrl_c_nothing_is_started_and_nothing_noted(grade, monkeypatch,
 def test_graded_is_what_was_graded_to_the_end(grade, tmp_path):
     paths = ("received/ada/01.ipynb", "source/01/01.ipynb", "autograded/ada/01/01.ipynb", "logs/ada 01.notes")
     received, source, result, noted = (tmp_path / "course" / path for path in paths)
-    for seconds, path in enumerate((received, source, result, noted)):
-        path.parent.mkdir(parents=True)
+    rules = tmp_path / "course" / grade.RULES
+    for seconds, path in enumerate((received, source, rules, result, noted)):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         os.utime(path, (seconds, seconds))
     is_graded = partial(grade.is_graded, "ada", "01")
     assert is_graded()
-    for path, seconds in ((received, 9), (source, 9), (result, 0), (noted, 0)):  # changed since, or of another run
+    for path, seconds in ((received, 9), (source, 9), (rules, 9), (result, 0), (noted, 0)):  # or of another run
         before = path.stat().st_mtime
         os.utime(path, (seconds, seconds))
         assert not is_graded()
@@ -210,6 +211,24 @@ def test_graded_is_what_was_graded_to_the_end(grade, tmp_path):
     assert not is_graded()
     noted.unlink()  # as after a killed process
     assert not is_graded()
+
+
+def test_notes_stay_until_another_folder_has_work_of_the_student(grade, tmp_path):
+    (tmp_path / "course" / "logs").mkdir(parents=True)
+    grade.remembered({"ada": ["no notebook"], "bob": []})
+    assert grade.remembered({"bob": ["not used: x"]}) == {"ada": ["no notebook"], "bob": ["not used: x"]}
+    assert grade.remembered({"ada": []}) == {"ada": [], "bob": ["not used: x"]}
+
+
+def test_what_was_handed_in_and_is_not_in_the_gradebook_is_told_and_graded(grade, tmp_path):
+    """As when the gradebook is an older copy, or a run was ended before."""
+    received = tmp_path / "course" / "received" / "ada" / "01_theory.ipynb"
+    received.parent.mkdir(parents=True)
+    with Gradebook(f"sqlite:///{tmp_path / 'course' / 'gradebook.db'}") as gradebook:
+        assert grade.points(gradebook, "ada", [])["problems"] == ""
+        received.touch()
+        assert grade.points(gradebook, "ada", [])["problems"] == f"01_theory: {grade.UNFINISHED}"
+    assert grade.all_marks([("ada", "01_theory")]) == {}
 
 
 def test_what_nbgrader_swallows_is_heeded(grade):
@@ -251,11 +270,12 @@ def test_a_mark_given_by_hand_holds_until_its_answer_changes(grade, tmp_path):
         gradebook.add_notebook("01", "01")
         for name, kind in (("test", "code"), ("essay", "markdown")):
             gradebook.add_grade_cell(name, "01", "01", max_score=3, cell_type=kind)
+        for name in ("f", "essay"):
             gradebook.add_solution_cell(name, "01", "01")
         gradebook.add_student("ada")
         gradebook.add_submission("01", "ada")
 
-    def handed_in(code="f = 1", text="words", helper="", picture=None):
+    def handed_in(code="f = 1", text="words", helper="", picture=None, outputs=()):
         marks = {"schema_version": 3, "points": 3, "locked": False, "task": False, "checksum": "x"}
         cells = [
             new_code_cell(code, metadata={"nbgrader": marks | {"grade_id": "f", "solution": True, "grade": False}}),
@@ -265,24 +285,31 @@ def test_a_mark_given_by_hand_holds_until_its_answer_changes(grade, tmp_path):
             ),
             new_code_cell(helper),
         ]
-        cells[2]["attachments"] = picture or {}
+        cells[2]["attachments"], cells[1].outputs = picture or {}, list(outputs)
         saving = SavePoints(config=Config(CourseDirectory={"root": str(tmp_path)}))
-        saving._add_comment = lambda *cell: None
         saving.preprocess(new_notebook(cells=cells), {"nbgrader": which})
         with Gradebook(which["db_url"]) as gradebook:
             grades = [gradebook.find_grade(name, "01", "01", "ada") for name in ("test", "essay")]
             waiting = [grade.name for grade in grades if grade.needs_manual_grade]
             for grade in grades:
                 grade.manual_score, grade.needs_manual_grade = 2, False
+            gradebook.find_comment("f", "01", "01", "ada").manual_comment = "or so"
             gradebook.db.commit()
         return waiting
 
+    def changes():
+        return json.loads((tmp_path / "logs" / "ada 01.changes").read_text())
+
     assert handed_in() == ["essay"]
     assert handed_in() == []
-    assert handed_in(text="better words") == ["essay"]
+    assert handed_in(text="better words") == ["essay"] and changes() == []
     assert handed_in(text="better words", code="f = 2") == ["test"]
+    assert changes() == ["your comment on f is of an earlier answer"]
     assert handed_in(text="better words", code="f = 2", helper="g = 3") == ["test"]
     assert handed_in(text="better words", code="f = 2", helper="g = 3", picture={"a.png": {}}) == ["essay"]
+    assert changes() == []
+    handed_in(outputs=[new_output("error", ename="AssertionError", evalue="", traceback=[])])
+    assert changes() == ["your comment on f is of an earlier answer", "fewer points than before: test 3 -> 0"]
 
 
 def test_a_lost_picture_ends_no_page(grade):

@@ -135,6 +135,8 @@ def grades(course, released):
     (course / "submissions" / "broken" / f"{STEM} (1).ipynb").write_text('{"cells": [')
     said = interrupt(course)
     assert "the same command goes on" in said and not list((course / "course" / "logs").glob("*.notes"))
+    for row in read_grades(course).values():
+        assert row["problems"] == f"{STEM}: it is not graded as it stands now, grade its folder again"
     done = run(course, "grade.py", course / "submissions")
     assert done.returncode == 0, done.stderr
     print(done.stdout)
@@ -278,15 +280,20 @@ def test_everybody_gets_feedback_that_keeps_the_tests_secret(course, grades):
 
 
 def test_points_given_by_hand_are_kept(course, grades):
-    """They join the page they belong to; the other pages are not written again."""
+    """They join the page they belong to, whoever is in the folder that is graded now; the other pages are not written
+    again, and what the table said of the others stays."""
     pages = {page: page.stat().st_mtime_ns for page in (course / "course" / "feedback").glob("*/*/*.html")}
     with Gradebook(f"sqlite:///{course / 'course' / 'gradebook.db'}") as gradebook:
         grade = gradebook.find_grade("question_1", STEM, STEM, "solver")
         grade.manual_score, grade.needs_manual_grade = 7, False
         gradebook.db.commit()
-    done = run(course, "grade.py", course / "submissions")
-    assert "\n0 notebooks graded, 6 had been before" in f"\n{done.stdout}", done.stdout + done.stderr
-    row = read_grades(course)["solver"]
+    (course / "late" / "broken").mkdir(parents=True)
+    (course / "late" / "broken" / f"{STEM}.ipynb").write_text('{"cells": [')
+    done = run(course, "grade.py", course / "late")
+    assert "\n0 notebooks graded, 1 had been before" in f"\n{done.stdout}", done.stdout + done.stderr
+    rows = read_grades(course)
+    assert {name: row["problems"] for name, row in rows.items()} == {name: grades[name]["problems"] for name in grades}
+    row = rows["solver"]
     assert (float(row[f"{STEM} question_1 (10)"]), float(row["total"])) == (7, 16)
     page = course / "course" / "feedback" / "solver" / STEM / f"{STEM}.html"
     assert page.read_text().count("Score: 7.0 / 10.0") == 2

@@ -706,3 +706,19 @@ def test_make_passes_names_with_blanks_on():
 
 
 ASIDE = ("index.html", "grades.csv", "timestamp.txt", ".yml", ".git/", "-12.txt", "Feedback Attachment(s)")
+
+
+def test_who_is_known_is_found_also_alone(submissions, tmp_path):
+    """Where one folder holds all, the students' folders lie in it, unless it is called like a student."""
+
+    def found(export, *paths):
+        for path in paths:
+            (tmp_path / export / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / export / path).write_text(path)
+        return set(submissions.collect(tmp_path / export, tmp_path / "course")[0])
+
+    both = {("Ann Poe", ONE), ("Jane Doe", ONE)}
+    assert found("all", f"hw/Ann Poe/lab/{ONE}.ipynb", f"hw/Jane Doe/lab/{ONE}.ipynb") == both
+    late = found("late", f"Ann Poe/week1/{ONE}.ipynb", f"Ann Poe/week2/{TWO}.ipynb")
+    assert late == {("Ann Poe", ONE), ("Ann Poe", TWO)}
+    assert found("later", f"hw/Ann Poe/{TWO}.ipynb") == {("Ann Poe", TWO)}
