@@ -16,10 +16,11 @@ def machine(monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     monkeypatch.setattr(settings, "THREADS_ARE_CHOSEN", False)
-    machine = {"others": 0, "now": 100.0}
+    machine = {"others": 0, "now": 100.0, "cores": 4}
     monkeypatch.setattr(module, "running", lambda: machine["others"] + torch.get_num_threads())
     monkeypatch.setattr(module, "quota", lambda: math.inf)
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(module.os, "cpu_count", lambda: machine["cores"])
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda process: range(4), raising=False)
     monkeypatch.setattr(module.time, "monotonic", lambda: machine["now"])
     yield machine
     torch.set_num_threads(before)
@@ -44,6 +45,22 @@ def test_one_thread_goes_on_alone_after_some_crowded_looks_and_until_there_is_ro
     assert look(crowd, machine, 5) == 1  # its own one and the other's would fit; all four and the other's would not
     machine["others"] = 0
     assert look(crowd, machine) == 4
+
+
+def test_a_number_that_the_user_sets_later_is_kept(machine):
+    crowd = Crowd()
+    assert look(crowd, machine) == 4
+    torch.set_num_threads(2)
+    assert look(crowd, machine, 3) == 2
+    machine["others"] = 4
+    assert look(crowd, machine, IN_A_ROW) == 1
+    machine["others"] = 0
+    assert look(crowd, machine) == 2
+
+
+def test_who_is_bound_to_some_cores_has_them_however_busy_the_others_are(machine):
+    machine["cores"], machine["others"] = 64, 70
+    assert look(Crowd(), machine, 10) == 4
 
 
 def test_a_moment_is_no_crowd(machine):
