@@ -7,12 +7,10 @@ The numbers go beside the figure, as .json. The pixels are random: how long a st
 
 import argparse
 import math
-import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from speed import peak_memory, random_images, run_script
+from speed import apart, peak_memory, random_images, run_script
 
 from vae_lib.cli.images import check_file_out
 from vae_lib.engine.device import hardware, images_on_device, model_on_device
@@ -56,8 +54,7 @@ def measure(images, side, latent):
 
 def measure_apart(*point):
     """`measure` in a fresh process, since a process keeps the memory that it once had; prints the result."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as processes:
-        result = processes.submit(measure, *point).result()
+    result = apart(measure, *point)
     print(
         f"{result['images']:7,} {result['side']:5} {result['latent']:6} {result['parameters']:11,} "
         f"{result['seconds']:8.2f} {result['images'] / result['seconds']:9,.0f} {result['memory'] or math.nan:7,.0f}",

@@ -11,18 +11,16 @@ every run, and the same command goes on from it. Leave the machine alone meanwhi
 import argparse
 import json
 import math
-import multiprocessing
 import statistics
 import subprocess
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 
 import torch
-from speed import PILImages, run_script
+from speed import PILImages, apart, run_script
 from torch import nn
 
 from vae_lib import settings
@@ -234,12 +232,6 @@ class Clock:
         self.cpu += time.process_time() - self.started[1]
 
 
-def run_apart(*arguments):
-    """`run` in a fresh process: neither way profits from what the other has set."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as processes:
-        return processes.submit(run, *arguments).result()
-
-
 def recipe(race, way):
     """All that decides a run but the seed, as JSON holds it: two runs are the same race only if this is the same."""
     model = way.build()
@@ -252,16 +244,17 @@ def recipe(race, way):
 def read_runs(out, machine, recipes):
     """The runs that a file holds, to go on from: {"race way seed": result}.
 
-    LabError if it is no such file, or of another machine, other versions or other recipes.
+    LabError if it is no such file, or of another machine, other versions or other than these recipes {"race way": ...}.
     """
     if not out.exists():
         return {}
     try:
         report = json.loads(out.read_text())
         runs = report["runs"]
-    except (ValueError, KeyError):
+        made_by = {key: run["recipe"] for key, run in runs.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise LabError(f"{out} holds no runs of record.py; give another name with --out.") from None
-    others = [key for key, run in runs.items() if run["recipe"] != recipes.get(key.rpartition(" ")[0], run["recipe"])]
+    others = [key for key, of in made_by.items() if of != recipes.get(key.rpartition(" ")[0], of)]
     if others or any(report.get(key) != value for key, value in machine.items()):
         what = f"of other recipes ({others[0]})" if others else "of another machine or of other versions"
         raise LabError(f"{out} is {what}; give another name with --out.")
@@ -314,15 +307,19 @@ def main(argv=None):
     if settings.DEVICE.type != "cpu":
         raise LabError("This record is one of CPUs: hide the GPU with CUDA_VISIBLE_DEVICES= (empty).")
     show_setup()
-    recipes = {f"{name} {kind}": recipe(race, getattr(race, kind)) for name, race in RACES.items() for kind in KINDS}
-    runs, made_by = read_runs(args.out, environment(), recipes), commit()
+    recipes = {
+        f"{name} {kind}": recipe(RACES[name], getattr(RACES[name], kind)) for name, kind in product(args.races, KINDS)
+    }
+    runs = read_runs(args.out, environment(), recipes)
+    for name in args.races:
+        whole_training_set(RACES[name].data)  # what is missing is told before hours of training
     for name, seed in product(args.races, range(args.seeds)):
         for kind in KINDS[:: 1 if seed % 2 else -1]:  # neither is always the first
             key = f"{name} {kind} {seed}"
             if key not in runs:
-                result = run_apart(RACES[name], getattr(RACES[name], kind), seed)
-                about = {"recipe": recipes[f"{name} {kind}"], "date": time.strftime("%Y-%m-%d"), "commit": made_by}
-                runs[key] = result | about
+                about = {"recipe": recipes[f"{name} {kind}"], "date": time.strftime("%Y-%m-%d"), "commit": commit()}
+                result = apart(run, RACES[name], getattr(RACES[name], kind), seed)
+                runs = read_runs(args.out, environment(), recipes) | {key: result | about}  # of others meanwhile, too
                 write_json(args.out, {**environment(), "runs": runs}, indent=1)
                 print(f"{key}: {result['loss']:.2f} after {result['looks'][-1][1]:.1f} s", flush=True)
     for name in args.races:

@@ -17,7 +17,9 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -307,12 +309,28 @@ def main(argv=None):
     print(f"written: {args.out}")
 
 
+def apart(function, *arguments):
+    """The result of a function in a fresh process, which ends with this one."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=end_with_parent) as processes:
+        return processes.submit(function, *arguments).result()
+
+
+def end_with_parent():
+    """To be called in a new process: it ends with the one that started it, and does not disturb the next run."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # by Ctrl-C without a word, since the other one says it
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
 def run_script(main):
-    """Run the main function of a benchmark; a LabError ends it with one sentence and exit code 1."""
+    """Run the main function of a benchmark; a LabError ends it with a sentence and exit code 1, Ctrl-C with a word."""
     try:
         main()
     except LabError as error:
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+    except KeyboardInterrupt:
+        print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

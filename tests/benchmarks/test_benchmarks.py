@@ -2,14 +2,18 @@
 
 import dataclasses
 import json
+import multiprocessing
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from functools import partial
 
 import gpu
 import growth
 import numpy as np
+import psutil
 import pytest
 import record
 import speed
@@ -271,13 +275,13 @@ def test_a_record_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(record, "RACES", {"small": dataclasses.replace(race, usual=slow)})
     monkeypatch.setattr(settings, "DEVICE", torch.device("cpu"))
 
-    def result(race, way, seed):
+    def result(run, race, way, seed):
         calls.append((seed, "usual" if way.textbook else "record"))
         if len(calls) == 3:
             raise KeyboardInterrupt
         return {"seconds": (8.0 if way.textbook else 2.0) + seed, "images": 7, "loss": 5.0, "looks": [[7, 1, 5.0]]}
 
-    monkeypatch.setattr(record, "run_apart", result)
+    monkeypatch.setattr(record, "apart", result)
     arguments = ["--races", "small", "--seeds", "2", "--out", str(out)]
     with pytest.raises(KeyboardInterrupt):
         record.main(arguments)
@@ -298,15 +302,68 @@ def test_a_record_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(record, "RACES", {"small": small_race(1.0)})
     with pytest.raises(LabError, match=r"is of other recipes \(small"):
         record.main(arguments)
-    for text in ("[", "{}"):
+    for text in ("[", "{}", "[]", '{"runs": []}', '{"runs": {"small usual 0": {}}}'):
         out.write_text(text)
         with pytest.raises(LabError, match=r"holds no runs of record\.py"):
             record.main(arguments)
 
 
+def test_missing_images_are_told_before_the_first_race(tmp_path, monkeypatch, use_profile):
+    use_profile("lab")
+    monkeypatch.setattr(settings, "DEVICE", torch.device("cpu"))
+    monkeypatch.setattr(record, "apart", lambda *run: pytest.fail("a race has begun"))
+    with pytest.raises(LabError, match="run on the real"):
+        record.main(["--out", str(tmp_path / "record.json")])
+
+
+def test_runs_of_another_process_and_of_other_races_are_kept(tmp_path, monkeypatch):
+    out = tmp_path / "record.json"
+    monkeypatch.setattr(record, "RACES", {"one": small_race(0.0), "two": small_race(0.0)})
+    monkeypatch.setattr(settings, "DEVICE", torch.device("cpu"))
+    mine = {"seconds": 1.0, "images": 7, "loss": 5.0, "looks": [[7, 1, 5.0]]}
+
+    def while_others_run(*run):
+        if not out.exists():
+            monkeypatch.setattr(record, "apart", lambda *run: mine)
+            record.main(["--races", "two", "--seeds", "1", "--out", str(out)])
+        return mine
+
+    monkeypatch.setattr(record, "apart", while_others_run)
+    record.main(["--races", "one", "--seeds", "1", "--out", str(out)])
+    assert len(json.loads(out.read_text())["runs"]) == 4
+    monkeypatch.setattr(record, "RACES", {"one": small_race(1.0), "two": small_race(0.0)})
+    record.main(["--races", "two", "--seeds", "2", "--out", str(out)])
+    assert len(json.loads(out.read_text())["runs"]) == 6
+
+
 def test_a_run_has_a_process_of_its_own():
-    result = record.run_apart(dataclasses.replace(small_race(1e9), usual=SMALL), SMALL, 0)
+    result = speed.apart(record.run, dataclasses.replace(small_race(1e9), usual=SMALL), SMALL, 0)
     assert result["images"] == 100 and result["seconds"] > 0
+
+
+def work(pipe):
+    speed.end_with_parent()
+    pipe.send(multiprocessing.current_process().pid)
+    threading.Event().wait()
+
+
+def start_another(pipe):
+    multiprocessing.context.ForkContext().Process(target=work, args=(pipe,)).start()
+    threading.Event().wait()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_a_run_ends_with_the_process_that_waits_for_it():
+    mine, theirs = multiprocessing.Pipe()
+    (parent := multiprocessing.context.ForkContext().Process(target=start_another, args=(theirs,))).start()
+    child = psutil.Process(mine.recv())
+    parent.kill()
+    parent.join()
+    try:
+        child.wait(timeout=20)
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def test_importing_the_library_is_quick():
