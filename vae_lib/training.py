@@ -57,9 +57,8 @@ def make_optimizer(model, config):
 def train_epoch(model, optimizer, dataset, config, epoch, step=training_step, advance=lambda n: None):
     """One pass over the data: -> the means per image [loss, reconstruction, KL] while the weights move.
 
-    All randomness comes from (config.seed, epoch), so an epoch can be repeated exactly after an interruption (but for
-    layers that draw from torch's global generator, as dropout does).
-    advance(n) is called after each batch of n images.
+    All randomness comes from (config.seed, epoch), so an epoch can be repeated exactly after an interruption, but for
+    layers that draw by themselves, as dropout does. advance(n) is called after each batch of n images.
     """
     model.train()
     device = next(model.parameters()).device
