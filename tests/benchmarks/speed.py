@@ -216,6 +216,7 @@ def serve(loop, pipe):
     """In a process of its own: run each epoch that comes through the pipe, send back (loss, seconds)."""
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (the parent has said what the data are)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and the parent this
+    settings.THREADS_ARE_CHOSEN = True  # both loops keep all threads, however busy the machine
     with loop() as run, suppress(EOFError, ConnectionError):  # the parent is gone
         while (epoch := pipe.recv()) is not None:
             start = time.perf_counter()
