@@ -106,7 +106,7 @@ def grade(student, stem, file):
     After a crash it is graded without being run: no points for code, but written answers can still be read and marked.
     """
     log, installs, noted, changes = (log_of(student, stem, kind) for kind in ("log", "installs", "notes", "changes"))
-    for old in (log, installs, noted, changes, page_of(student, stem)):
+    for old in (log, installs, noted, page_of(student, stem)):
         old.unlink(missing_ok=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(COURSE / "received" / student / file.name, file)
@@ -125,7 +125,8 @@ def grade(student, stem, file):
     result = COURSE / "autograded" / student / stem / file.name
     notes += notes_after(nbformat.read(result, as_version=4)) if result.exists() else []
     notes += json.loads(changes.read_text()) if changes.exists() else []
-    noted.write_text("; ".join(notes))  # the last step: without it, the notebook is graded again
+    noted.write_text("; ".join(notes))  # without it, the notebook is graded again
+    changes.unlink(missing_ok=True)
     print(f"{student} {stem}: {'; '.join(['graded', *notes])}", flush=True)
 
 
@@ -181,11 +182,17 @@ def notes_after(notebook):
     return list(dict.fromkeys(missing))[:5]
 
 
+def is_finished(student, stem):
+    """Whether a grading of the notebook came to its end, also if it is not of the work as it stands now."""
+    noted = log_of(student, stem, "notes")
+    return noted.exists() and not noted.read_text().startswith(FAILED)
+
+
 def is_graded(student, stem):
     """Whether the result is whole, and newer than what was handed in, the notebook it is compared with, and RULES."""
     name, noted = f"{stem}.ipynb", log_of(student, stem, "notes")
     result = COURSE / "autograded" / student / stem / name
-    if not (result.exists() and noted.exists()) or noted.read_text().startswith(FAILED):
+    if not (result.exists() and is_finished(student, stem)):
         return False
     received, source = COURSE / "received" / student / name, COURSE / "source" / stem / name
     inputs = [path.stat().st_mtime for path in (received, source, COURSE / RULES) if path.exists()]
@@ -215,6 +222,8 @@ def renew_feedback(new):
     for (student, stem), marks in all_marks(graded).items():
         noted = log_of(student, stem, "marks")
         shown = page_of(student, stem).exists() and noted.exists() and noted.read_text() == marks
+        if not is_finished(student, stem):
+            continue
         if (student, stem) not in new and not shown:
             done = heeded(nbgrader().generate_feedback(stem, student, force=True))
             log_of(student, stem, "page.log").write_text(str(done.get("log")))
@@ -224,13 +233,14 @@ def renew_feedback(new):
 def write_csv(file, notes):
     """A row for each student, a column for each exercise. Empty: not handed in; "open": nobody has read it yet.
 
-    notes: {student: what to say of the folder}, of all students.
+    notes: {student: what to say of the folder}.
     """
     with Gradebook(f"sqlite:///{COURSE / 'gradebook.db'}") as gradebook, replacing(file) as temporary:
         cells = {(stem, cell.name): cell for stem in STEMS for cell in gradebook.find_notebook(stem, stem).grade_cells}
         header = {key: f"{key[0]} {key[1]} ({cell.max_score:g})" for key, cell in cells.items()}
         header = {"student": "student", **header, "total": "total", "problems": "problems"}
-        students = sorted(notes.keys() | {student.id for student in gradebook.students})
+        received = {path.name for path in (COURSE / "received").glob("*")}
+        students = sorted(notes.keys() | received | {student.id for student in gradebook.students})
         with temporary.open("w", newline="") as output:
             rows = (points(gradebook, student, notes.get(student, [])) for student in students)
             csv.DictWriter(output, header).writerows([header, *rows])
@@ -290,13 +300,16 @@ def stop(pool):
             child.kill()
 
 
-def remembered(notes):
-    """Notes on the students of this folder, and of each other student those of the last folder with work of theirs."""
+def remembered(folder, notes):
+    """The notes on the students of this folder, and of each other student those of the last folder they were in; not
+    of those who were in this one and are no more."""
     file = COURSE / "logs" / "students.json"
-    notes = (json.loads(file.read_text()) if file.exists() else {}) | notes
+    before = json.loads(file.read_text()) if file.exists() else {}
+    before = {student: said for student, said in before.items() if said["folder"] != str(folder)}
+    now = before | {student: {"folder": str(folder), "notes": said} for student, said in notes.items()}
     with replacing(file) as temporary:
-        temporary.write_text(json.dumps(notes))
-    return notes
+        temporary.write_text(json.dumps(now))
+    return {student: said["notes"] for student, said in now.items()}
 
 
 def main(folder):
@@ -310,22 +323,24 @@ def main(folder):
     ENVIRONMENT.update(no_installs(COURSE / "no_installs", ENVIRONMENT))
     known = all_marks(work)
     new = [(*key, file) for key, file in work.items() if not (key in known and is_graded(*key))]
-    write_table = partial(write_csv, COURSE / "grades.csv", remembered(notes))
-    write_table()  # should this run be ended, it tells what is not graded yet
+    write_table = partial(write_csv, COURSE / "grades.csv", remembered(folder.resolve(), notes))
+    write_table()  # should this run be killed, it tells what is not graded yet
     for kind in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, unless nohup ignores it
         if signal.getsignal(kind) != signal.SIG_IGN:
             signal.signal(kind, signal.default_int_handler)
+    jobs = {}
     with ThreadPoolExecutor(at_once()) as pool:
         try:
-            jobs = {pool.submit(grade, *item): item for item in new}
+            jobs |= {pool.submit(grade, *item): item for item in new}
             wait(jobs)
         except KeyboardInterrupt:
             stop(pool)
-            write_table()
-            sys.exit("Stopped; what is graded stays, and the same command goes on from here.")
     for job, (student, stem, _) in jobs.items():
-        if job.exception():
+        if not STOPPING.is_set() and job.exception():
             notes[student].append(f"{stem}: {FAILED} ({job.exception()})")
+    write_table()
+    if STOPPING.is_set():
+        raise KeyboardInterrupt
     renew_feedback({(student, stem) for student, stem, _ in new})
     write_table()
     for student, said in notes.items():
@@ -337,4 +352,7 @@ def main(folder):
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("Say where the submissions are: make grade SUBMISSIONS=folder")
-    main(Path(sys.argv[1]).expanduser())
+    try:
+        main(Path(sys.argv[1]).expanduser())
+    except KeyboardInterrupt:
+        sys.exit("Stopped; what is graded stays, and the same command goes on from here.")

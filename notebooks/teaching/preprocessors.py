@@ -100,12 +100,14 @@ class SavePoints(SaveAutoGrades):
         file = logs / f"{which['student']} {which['notebook']}.answers"
         before, now = json.loads(file.read_text()) if file.exists() else {}, answers(notebook)
         self.same = {name for name in now if now[name] == before.get(name)}
-        self.other = before.keys() & now.keys() - self.same
-        self.fewer, self.changes = [], []
+        self.other, self.fewer, self.commented = before.keys() & now.keys() - self.same, [], []
         saved = super().preprocess(notebook, resources)
-        self.changes += [f"fewer points than before: {', '.join(self.fewer)}"] * bool(self.fewer)
+        changes = file.with_suffix(".changes")  # of a grading that did not come to its end, too
+        told = json.loads(changes.read_text()) if changes.exists() else []
+        told += [f"fewer points than before: {', '.join(self.fewer)}"] * bool(self.fewer)
+        told += [f"changed, although you commented on it: {', '.join(self.commented)}"] * bool(self.commented)
         logs.mkdir(exist_ok=True)
-        for target, what in ((file.with_suffix(".changes"), self.changes), (file, now)):
+        for target, what in ((changes, list(dict.fromkeys(told))), (file, now)):
             new = target.with_suffix(".new")  # by hand, since vae_lib's replacing would load torch in every process
             new.write_text(json.dumps(what))
             new.replace(target)
@@ -127,8 +129,8 @@ class SavePoints(SaveAutoGrades):
         super()._add_comment(cell, resources)
         name = cell.metadata.nbgrader["grade_id"]
         comment = self.gradebook.find_comment(name, self.notebook_id, self.assignment_id, self.student_id)
-        if comment.manual_comment and name in self.other:
-            self.changes.append(f"your comment on {name} is of an earlier answer")
+        if comment.manual_comment and name in self.other and not utils.is_grade(cell):  # a mark is told by itself
+            self.commented.append(name)
 
 
 def answers(notebook):

@@ -272,8 +272,8 @@ def by_folders(entries, students):
         doubts = doubtful(entries)
         return sum(entry.student in {None, *doubts} for entry in entries if entry.notebook)
 
-    alone = [level for level in range(top) if work and work[0][level] in students]
-    level = min(alone or range(top, max([top + 1, *map(len, work)])), key=in_doubt)
+    theirs = [level for level in range(top) if work and identifier(work[0][level]) in students]
+    level = min([*theirs, *range(top, max([top + 1, *map(len, work)]))], key=in_doubt)
     in_doubt(level)
     holders = {entry.shelf[:depth] for entry in entries if entry.student for depth in range(level + 1)}
     for entry in entries:
@@ -330,15 +330,20 @@ def collect(folder, course):
                 found[name, stem] = copy(content, course, name, stem)
     if doubts and not found:
         sys.exit("\n".join(f"{student}: {doubt}" for student, doubt in doubts.items()))
-    return found, notes
+    return found, {name: [note.encode(errors="replace").decode() for note in said] for name, said in notes.items()}
+
+
+def identifier(student):
+    """A name that nbgrader takes."""
+    kept = (char if unicodedata.category(char)[0] in "LMN" or char in ".@ -" else "_" for char in student)
+    return "".join(kept).strip(" .") or "_"
 
 
 def identifiers(students, folder):
     """{student: a name that nbgrader takes}, in the order of these names."""
     names, taken = {}, {}
     for student in students:
-        kept = (char if unicodedata.category(char)[0] in "LMN" or char in ".@ -" else "_" for char in student)
-        name = names[student] = "".join(kept).strip(" .") or "_"
+        name = names[student] = identifier(student)
         other = taken.setdefault(name.casefold(), student)  # a disk may not tell Ada from ada
         if other != student:
             sys.exit(f"Both {other!r} and {student!r} in {folder} would be the student {name!r}: rename one.")

@@ -215,9 +215,9 @@ def test_graded_is_what_was_graded_to_the_end(grade, tmp_path):
 
 def test_notes_stay_until_another_folder_has_work_of_the_student(grade, tmp_path):
     (tmp_path / "course" / "logs").mkdir(parents=True)
-    grade.remembered({"ada": ["no notebook"], "bob": []})
-    assert grade.remembered({"bob": ["not used: x"]}) == {"ada": ["no notebook"], "bob": ["not used: x"]}
-    assert grade.remembered({"ada": []}) == {"ada": [], "bob": ["not used: x"]}
+    grade.remembered("one", {"ada": ["no notebook"], "bob": []})
+    assert grade.remembered("two", {"bob": ["not used: x"]}) == {"ada": ["no notebook"], "bob": ["not used: x"]}
+    assert grade.remembered("one", {"eve": []}) == {"bob": ["not used: x"], "eve": []}  # ada was a folder's name, say
 
 
 def test_what_was_handed_in_and_is_not_in_the_gradebook_is_told_and_graded(grade, tmp_path):
@@ -229,6 +229,23 @@ def test_what_was_handed_in_and_is_not_in_the_gradebook_is_told_and_graded(grade
         received.touch()
         assert grade.points(gradebook, "ada", [])["problems"] == f"01_theory: {grade.UNFINISHED}"
     assert grade.all_marks([("ada", "01_theory")]) == {}
+
+
+def test_what_was_not_graded_to_the_end_gets_no_page(grade, monkeypatch, tmp_path):
+    pages = []
+    monkeypatch.setattr(grade, "all_marks", lambda keys: dict.fromkeys(keys, "marks"))
+    generate = SimpleNamespace(
+        generate_feedback=lambda stem, student, force: pages.append(student) or {"success": True}
+    )
+    monkeypatch.setattr(grade, "nbgrader", lambda: generate)
+    (tmp_path / "course" / "logs").mkdir(parents=True)
+    for student, said in {"ada": "", "bob": None, "eve": grade.FAILED}.items():
+        (result := tmp_path / "course" / "autograded" / student / "01" / "01.ipynb").parent.mkdir(parents=True)
+        result.touch()
+        if said is not None:
+            grade.log_of(student, "01", "notes").write_text(said)
+    grade.renew_feedback(set())
+    assert pages == ["ada"]
 
 
 def test_what_nbgrader_swallows_is_heeded(grade):
@@ -304,12 +321,16 @@ def test_a_mark_given_by_hand_holds_until_its_answer_changes(grade, tmp_path):
     assert handed_in() == []
     assert handed_in(text="better words") == ["essay"] and changes() == []
     assert handed_in(text="better words", code="f = 2") == ["test"]
-    assert changes() == ["your comment on f is of an earlier answer"]
+    assert changes() == ["changed, although you commented on it: f"]
+    (tmp_path / "logs" / "ada 01.changes").unlink()  # by grade(), at its end
     assert handed_in(text="better words", code="f = 2", helper="g = 3") == ["test"]
     assert handed_in(text="better words", code="f = 2", helper="g = 3", picture={"a.png": {}}) == ["essay"]
     assert changes() == []
     handed_in(outputs=[new_output("error", ename="AssertionError", evalue="", traceback=[])])
-    assert changes() == ["your comment on f is of an earlier answer", "fewer points than before: test 3 -> 0"]
+    both = ["fewer points than before: test 3 -> 0", "changed, although you commented on it: f"]
+    assert changes() == both
+    handed_in(outputs=[new_output("error", ename="AssertionError", evalue="", traceback=[])])
+    assert changes() == both  # a grading that was ended is repeated
 
 
 def test_a_lost_picture_ends_no_page(grade):

@@ -722,3 +722,5 @@ def test_who_is_known_is_found_also_alone(submissions, tmp_path):
     late = found("late", f"Ann Poe/week1/{ONE}.ipynb", f"Ann Poe/week2/{TWO}.ipynb")
     assert late == {("Ann Poe", ONE), ("Ann Poe", TWO)}
     assert found("later", f"hw/Ann Poe/{TWO}.ipynb") == {("Ann Poe", TWO)}
+    assert found("Doe", f"Doe, J/{ONE}.ipynb", f"Roe, J/{ONE}.ipynb") == {("Doe_ J", ONE), ("Roe_ J", ONE)}
+    assert found("Doe2", f"Doe, J/1/{ONE}.ipynb", f"Doe, J/2/{TWO}.ipynb") == {("Doe_ J", ONE), ("Doe_ J", TWO)}
