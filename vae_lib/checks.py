@@ -139,6 +139,17 @@ def check_mask(name, mask, n):
         raise LabError(f"{name} must be a tensor of bool ({n},), as dataset.attribute(name) gives it, not {kind}.")
 
 
+def check_values(values, groups):
+    """Numbers (N,) to take a mean of, one at least, and the group of each, if there are groups."""
+    if values.ndim != 1 or not len(values):
+        raise LabError(
+            f"A mean and its error are taken of numbers (N,), one at least, not {tuple(values.shape)}: give one "
+            "column, or flatten them."
+        )
+    if groups is not None and groups.shape != values.shape:
+        raise LabError(f"groups must have one entry for each of the {len(values)} values, not {tuple(groups.shape)}.")
+
+
 def check_finite(what, tensor):
     """No NaN, no infinity."""
     if not torch.isfinite(tensor).all():

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vae_lib import settings
-from vae_lib.checks import LabError, check_sizes
+from vae_lib.checks import LabError, check_images, check_mask, check_sizes
 from vae_lib.data import to_float
 from vae_lib.engine.batches import batches, training_batches
 from vae_lib.engine.device import model_on_device
@@ -48,6 +48,8 @@ class AttributeClassifier(nn.Module):
 def independence_weights(a, b):
     """Weights of images that make two attributes independent: a, b bool (N,) -> (N,), P(a) P(b) / P(a, b), of mean 1.
     Kamiran & Calders 2012, "Data preprocessing techniques for classification without discrimination", section 4.2."""
+    check_mask("a", a, len(a))
+    check_mask("b", b, len(a))
     weights = torch.zeros(len(a))
     for group_a, group_b in itertools.product((a, ~a), (b, ~b)):
         both = group_a & group_b
@@ -72,7 +74,12 @@ def with_reconstructions(model, dataset):
 
 def fit_classifier(classifier, dataset, weights, config, name="classifier"):
     """Train in place with the mean cross-entropy of the attributes (nats), each image weighted.
-    weights: (N,), of mean 1. -> history: one dict an epoch, {"epoch", "train_loss"}."""
+    weights: (N,), of mean 1. -> history: one dict an epoch, {"epoch", "train_loss"}. LabError if the dataset has other
+    attributes, or in another order."""
+    if [*classifier.config["attributes"]] != [*dataset.target_names]:
+        raise LabError(
+            "The classifier must have the attributes of the dataset in their order: build it with target_names."
+        )
     targets, history = dataset.targets.float(), []
     with model_on_device(classifier, config.precision), progress_bar(config.epochs * len(dataset), name) as bar:
         optimizer = make_optimizer(classifier, config)
@@ -97,6 +104,7 @@ def fit_classifier(classifier, dataset, weights, config, name="classifier"):
 @torch.no_grad()
 def probabilities(classifier, images):
     """Probability of each attribute in each picture: images (N, C, H, W) in [0, 1] -> (N, attributes) on the CPU."""
+    check_images(images, tuple(classifier.config["image_shape"]))
     classifier.eval()
     device = next(classifier.parameters()).device
     return torch.cat([torch.sigmoid(classifier(part.to(device))).cpu() for part in images.split(500)])

@@ -5,7 +5,15 @@ from typing import NamedTuple
 
 import torch
 
-from vae_lib.checks import LabError, check_choice, check_features, check_number, check_posterior, check_whole
+from vae_lib.checks import (
+    LabError,
+    check_choice,
+    check_features,
+    check_number,
+    check_posterior,
+    check_values,
+    check_whole,
+)
 from vae_lib.data.dataset import as_images, to_float
 from vae_lib.engine.batches import batches
 from vae_lib.evaluation import decoded, per_image
@@ -28,12 +36,14 @@ def mean_and_error(values, groups=None):
 
     The values are taken as independent, or, with groups (N,), as such those of different groups only: of one person's
     photographs, say. Of a paired comparison, pass the differences. The error is NaN for a single value or group.
-    Liang & Zeger 1986; with groups of one it is the usual standard deviation / sqrt(N).
+    Liang & Zeger 1986; with groups of one it is the usual standard deviation / sqrt(N). LabError for other shapes.
     """
     values = torch.as_tensor(values).detach().double().cpu()
+    groups = None if groups is None else torch.as_tensor(groups)
+    check_values(values, groups)
     deviations = values - values.mean()
     if groups is not None:
-        _, members = torch.as_tensor(groups).unique(return_inverse=True)
+        _, members = groups.unique(return_inverse=True)
         deviations = torch.zeros(members.max() + 1, dtype=torch.double).index_add(0, members.cpu(), deviations)
     n = len(deviations)
     scatter = deviations.square().sum() * n / (n - 1) if n > 1 else torch.tensor(math.nan)

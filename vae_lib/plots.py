@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from vae_lib import settings
+from vae_lib.checks import LabError
 from vae_lib.data import to_float
 from vae_lib.storage.files import replacing
 
@@ -86,7 +87,7 @@ def enlarge(picture, scale):
 
 
 def show_images(images, title="", columns=10, inches=0.75):
-    """Images (N, C, H, W), row by row, each so many inches wide."""
+    """Images (N, C, H, W), row by row; a full row of so many columns is columns * inches wide."""
     picture, width = tile(images, columns), inches * columns
     figure, axis = new_figure(width, width * picture.shape[0] / picture.shape[1] + 0.3, title=title)
     axis.imshow(picture, interpolation="nearest")
@@ -96,9 +97,13 @@ def show_images(images, title="", columns=10, inches=0.75):
 
 def show_rows(rows, title="", above=(), inches=0.75):
     """A row of images, each so many inches wide, for each entry of {name: images (N, C, H, W)}, its name on the left;
-    above: labels of the columns."""
-    columns = len(next(iter(rows.values())))
-    picture = tile(torch.cat([as_rgb(images) for images in rows.values()]), columns)
+    above: labels of the columns. LabError if one row has more images than another."""
+    pictures = [as_rgb(images) for images in rows.values()]
+    counts = [len(images) for images in pictures]
+    if len({*counts}) > 1:
+        raise LabError(f"All rows need equally many images, not {', '.join(map(str, counts))}.")
+    columns = counts[0]
+    picture = tile(torch.cat(pictures), columns)
     height, width, _ = picture.shape
     left = max(1.2, 0.25 + 0.08 * max(len(line) for name in rows for line in str(name).split("\n")))  # inches for names
     top = 0.3 + 0.25 * (len(above) > 0)  # for the title, and for the labels above the columns

@@ -135,9 +135,10 @@ def fit_mixture(mu, logvar, seed, components=20):
     z = draw(mu, logvar, torch.Generator().manual_seed(seed)).double()
     needed = check_whole("components", components) * z.shape[1]
     if len(z) <= needed:
+        fewer = "fewer components" if len(z) > z.shape[1] else "a smaller latent_dim, or kind='flow'"
         raise LabError(
             f"{components} Gaussians in {z.shape[1]} dimensions need more than {needed} images, not {len(z)}: "
-            "give more images, fewer components, or kind='gaussian'."
+            f"give more images, or {fewer}."
         )
     mean, std = z.mean(dim=0), z.std(dim=0).clamp(min=TINY)  # scikit-learn's regularisation has an absolute size
     fitted = GaussianMixture(components, random_state=seed).fit(((z - mean) / std).numpy())

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import fields
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -108,6 +109,31 @@ def test_the_command_of_a_fresh_clone(here):
     assert np.abs(rows[:, 3] - drawn).max() <= 1
     change = np.abs(rows - rows[:, 3:4]).mean(axis=(2, 3, 4))
     assert (np.diff(change[:, 3:]) > 0).all() and (np.diff(change[:, 3::-1]) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("own", "data", "crop"),
+    [
+        ("celeba", None, 100),
+        ("celeba", "faces", 100),
+        ("celeba", "folder:/mine", None),
+        ("celeba", "ffhq", None),
+        ("folder:/mine", "folder:/mine", 100),
+        ("folder:/mine", "celeba", None),
+    ],
+)
+def test_a_crop_is_one_of_the_pixels_that_it_was_meant_for(own, data, crop, monkeypatch):
+    monkeypatch.setattr(commands, "load_dataset", lambda *given: given)
+    model, record = SimpleNamespace(image_shape=(3, 64, 64)), {"data": {"name": own, "crop": 100}}
+    assert commands.dataset_of("m", model, record, "test", data) == (data or own, "test", 64, crop, None)
+
+
+def test_a_photo_that_is_a_link_to_nothing_is_no_hindrance(here, tiny_model):
+    (here / "photos").mkdir()
+    Image.new("L", (8, 8)).save(here / "photos" / "a.png")
+    (here / "photos" / "b.png").symlink_to(here / "nothing.png")
+    for _ in range(2):
+        assert main(["reconstruct", "photos", "--model", tiny_model, "--out", "out.png"]) == 0
 
 
 def test_same_seed_same_bytes(here, tiny_model):

@@ -51,8 +51,9 @@ def test_celeba_persons_are_those_of_the_official_list(lab):
     persons.write_text("\n".join(rows[:-2]))
     with pytest.raises(LabError, match=r"identity_CelebA.txt names no person for 2 of the images \(000050.jpg, 00"):
         load_dataset("celeba", "test")
-    (lab / "celeba" / "img_align_celeba" / "000050.jpg").write_bytes(b"")
-    assert "person" not in load_dataset("celeba", "test").factors  # which of them is gone is not known
+    persons.write_text("\n".join(rows))
+    (lab / "celeba" / "img_align_celeba" / "000048.jpg").write_bytes(b"")
+    assert load_dataset("celeba", "test").factors["person"].tolist() == [1000 + i // 3 for i in (46, 48, 49, 50)]
 
 
 def test_celeba_subset_without_test_images(lab, capsys):
@@ -130,6 +131,7 @@ def test_images_that_the_lists_do_not_know_are_left_out(lab, capsys):
 def test_unusable_files_are_skipped_named_and_counted(lab, capsys):
     attributes = write_celeba(lab)
     images = lab / "celeba" / "img_align_celeba"
+    (lab / "celeba" / "identity_CelebA.txt").write_text("".join(f"{i:06}.jpg {9 * i}\n" for i in range(1, 1_000)))
     (images / "000002.jpg").write_bytes(b"")
     (images / "000003.jpg").write_text("<html>quota exceeded</html>")
     os.truncate(images / "000004.jpg", 1500)
@@ -142,6 +144,7 @@ def test_unusable_files_are_skipped_named_and_counted(lab, capsys):
         train = load_dataset("celeba")
         assert len(train) == 36 and near(train, 1, 5, 148) and near(train, 3, 7, 148)
         assert np.array_equal(train.targets, np.delete(attributes[:40], [1, 2, 3, 4], axis=0))
+        assert train.factors["person"].tolist() == [9 * i for i in range(1, 41) if i not in (2, 3, 4, 5)]
     said = capsys.readouterr().out
     assert said.count("4 of 40 files skipped: 000002.jpg: no whole image") == 1 and "000003.jpg" in said
     assert str(lab) not in said.split("skipped")[1]

@@ -77,6 +77,17 @@ def test_weighted_attributes_are_independent():
     assert abs(independence_weights(a, a | b).mean() - 1) < 1e-6  # one of the four groups is empty
 
 
+def test_slips_are_told(patches):
+    weights = torch.ones(len(patches))
+    classifier = AttributeClassifier(patches.image_shape, patches.target_names[::-1])
+    with pytest.raises(LabError, match="attributes of the dataset in their order"):
+        fit_classifier(classifier, patches, weights, TrainConfig(epochs=1))
+    with pytest.raises(LabError, match="Pixels must be floats"):
+        probabilities(classifier, patches.images[:2])
+    with pytest.raises(LabError, match="a must be a tensor of bool"):
+        independence_weights(patches.targets[:, 0], patches.targets[:, 1])
+
+
 def test_reads_codes_as_it_reads_their_pictures(patches, vae):
     classifier, _ = trained(patches, torch.ones(400), epochs=1)
     z = torch.randn(600, 4, generator=torch.Generator().manual_seed(0))

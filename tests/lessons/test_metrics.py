@@ -113,6 +113,14 @@ def test_an_estimate_prints_as_the_course_writes_it():
     assert math.isnan(mean_and_error([5.0]).error) and mean_and_error([5.0]).mean == 5
 
 
+@pytest.mark.parametrize(
+    "given", [[torch.zeros(5, 2)], [torch.zeros(5, 1)], [[]], [torch.zeros(5), torch.zeros(4)], [3.0]]
+)
+def test_a_mean_is_one_of_numbers(given):
+    with pytest.raises(LabError, match=r"numbers \(N,\), one at least|one entry for each of the 5 values, not \(4,\)"):
+        mean_and_error(*given)
+
+
 # --- the parts of the KL ---
 
 

@@ -14,6 +14,7 @@ from matplotlib.colors import to_rgba
 from PIL import Image
 
 from vae_lib import settings
+from vae_lib.checks import LabError
 from vae_lib.metrics import Estimate
 from vae_lib.plots import (
     COLOURS,
@@ -50,6 +51,11 @@ def test_rows_are_labelled():
     (axis,) = figure.axes
     assert [label.get_text() for label in axis.get_yticklabels()] == ["grey", "colour"]
     assert axis.get_title() == "title"
+
+
+def test_rows_are_equally_long():
+    with pytest.raises(LabError, match="All rows need equally many images, not 4, 3"):
+        show_rows({"a": torch.zeros(4, 1, 8, 8), "b": torch.zeros(3, 1, 8, 8)})
 
 
 def test_columns_are_labelled_above():

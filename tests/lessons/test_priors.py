@@ -331,6 +331,8 @@ def test_a_mixture_needs_more_images_than_gaussians():
     with pytest.raises(LabError, match="20 Gaussians in 2 dimensions need more than 40 images, not 20"):
         fit_codes(mu, logvar, "mixture")
     assert fit_codes(mu, logvar, "mixture", components=9).means.shape == (9, 2)
+    with pytest.raises(LabError, match="not 2: give more images, or a smaller latent_dim, or kind='flow'"):
+        fit_codes(mu[:2], logvar[:2], "gaussian")
 
 
 @pytest.mark.parametrize("prior", [Flow(3), Mixture(torch.ones(1), torch.zeros(1, 3), torch.eye(3)[None])])

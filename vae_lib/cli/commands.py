@@ -198,11 +198,14 @@ def fitted_prior(args, model, record):
 
 
 def dataset_of(name, model, record, split, data=None, limit=None):
-    """Images as the model called `name` takes them, of the dataset it was trained on, or of `data`."""
-    data, size = data or record["data"]["name"], model.image_shape[-1]
+    """Images as the model called `name` takes them, of the dataset it was trained on, or of `data`. Its crop is one of
+    the pixels of its own dataset, and of those that are framed alike."""
+    own, size = record["data"]["name"], model.image_shape[-1]
+    data = data or own
+    crop = record["data"].get("crop") if data == own or {data, own} <= {"celeba", "faces"} else None
     if data is None:
         raise LabError(f"{name} does not say what it was trained on; name a dataset with --data, or photos.")
-    return load_dataset(data, split, size, record["data"].get("crop"), limit)
+    return load_dataset(data, split, size, crop, limit)
 
 
 def prepare(args):

@@ -118,7 +118,7 @@ def check_pictures_out(out, photos=()):
         raise LabError(f"{out} is there already and is a {'folder' if out.is_dir() else 'file'}; choose another --out.")
     if out.is_dir() and any(out.iterdir()):
         raise LabError(f"The folder {out} is not empty; choose another --out, or empty it first.")
-    if out.exists() and any(photo.samefile(out) for photo in list_photos(photos)):
+    if out.exists() and any(photo.exists() and photo.samefile(out) for photo in list_photos(photos)):
         raise LabError(f"--out {out} would overwrite that photo; choose another name.")
 
 

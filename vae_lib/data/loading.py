@@ -58,9 +58,10 @@ def load_dataset(name, split="train", size=None, crop=None, limit=None):
 
 
 def limited(dataset, limit):
-    """The first images of a dataset; of one that is sorted by class, evenly spread ones, since the first are alike."""
+    """The first images of a dataset; of one in which one class follows the other, evenly spread ones, since the first
+    are alike."""
     targets = dataset.targets
-    if targets.ndim == 1 and targets[0] < targets[-1] and (targets.diff() >= 0).all():
+    if targets.ndim == 1 and 1 < len(targets.unique()) == 1 + (targets.diff() != 0).sum():
         return dataset.select(torch.arange(limit) * len(dataset) // limit)
     return dataset.select(slice(limit))
 
@@ -102,6 +103,12 @@ def whole_sample(release):
         raise LabError(f"{release.root} is damaged or incomplete ({reason(error)}); {RESTORE}.") from None
 
 
+def without(skipped, names):
+    """The names of the files that were not skipped; skipped: a line "name: why" for each that was."""
+    gone = {line.rpartition(": ")[0] for line in skipped}
+    return [name for name in names if name not in gone]
+
+
 def no_sample():
     """What to do where the sample is not there at all, a sentence."""
     how = settings.WITHOUT_CLONE or RESTORE
@@ -126,7 +133,7 @@ def read(release, split, size, crop):
         notes.append(f"{release.name}, {split}: {len(skipped):,} of {n:,} files skipped: {some(skipped, '; ')}.")
     for note in notes:
         say_once(note)
-    known = {} if skipped else release.factors(chosen)  # of files in this order
+    known = release.factors(without(skipped, chosen) if skipped else chosen)  # of files in this order
     factors = {key: torch.from_numpy(value) for key, value in known.items()}
     mapped_file = images.base if release.is_large and isinstance(images.base, mmap.mmap) else None
     images, targets = torch.from_numpy(images), torch.from_numpy(targets)
