@@ -219,11 +219,9 @@ def renew_feedback(new):
     """Write the pages again of all that was graded before, in whatever folder, and has other marks now; note which
     marks all pages show."""
     graded = sorted((path.parts[-3], path.stem) for path in (COURSE / "autograded").glob("*/*/*.ipynb"))
-    for (student, stem), marks in all_marks(graded).items():
+    for (student, stem), marks in all_marks(key for key in graded if is_finished(*key)).items():
         noted = log_of(student, stem, "marks")
         shown = page_of(student, stem).exists() and noted.exists() and noted.read_text() == marks
-        if not is_finished(student, stem):
-            continue
         if (student, stem) not in new and not shown:
             done = heeded(nbgrader().generate_feedback(stem, student, force=True))
             log_of(student, stem, "page.log").write_text(str(done.get("log")))
